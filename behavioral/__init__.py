@@ -1,0 +1,1 @@
+"""Look-up models in HDF5 and the Numba kernels that read them."""

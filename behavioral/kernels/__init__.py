@@ -1,0 +1,1 @@
+"""Kernels: njit functions on plain arrays; twins in tests/naive.py."""

@@ -1,0 +1,1 @@
+"""Drives ngspice: netlists in, characterised arrays with units out."""

@@ -1,0 +1,1 @@
+"""SPICE text, transistor cards, device and technology files; read with importlib.resources."""

@@ -1,0 +1,1 @@
+"""Networks on the behavioural models: inference, training, validation, command line."""

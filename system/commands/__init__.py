@@ -1,0 +1,1 @@
+"""Sub-commands of `nldpe`, one module each."""

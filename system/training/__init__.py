@@ -1,0 +1,1 @@
+"""Training and noise-aware fine-tuning in torch (extra `train`)."""
