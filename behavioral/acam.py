@@ -1,0 +1,373 @@
+"""Analog CAM units: a function's windows programmed into noisy cells, compiled to step tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.interpolate import PchipInterpolator
+
+from behavioral.acam_unit import (
+    NO_VALUES,
+    AcamUnit,
+    check_input,
+    check_rows,
+    check_values,
+    convert,
+    refuse_nan,
+)
+from behavioral.kernels import acam as kernels
+from behavioral.noise import NoiseLaw, generator, normal, stream_key
+from behavioral.overlap import Overlap
+from behavioral.windows import Windows
+from circuits.errors import ParameterError, TableRangeError
+from circuits.parameters import Device
+
+__all__ = ["AcamModel", "AcamUnit", "Windows"]
+
+FloatArray = NDArray[np.float64]
+SingleArray = NDArray[np.float32]
+Seed = int | tuple[int, ...]
+
+_INVERSE_POINTS = 4096  # data-line positions of the inverse threshold curve
+_NO_OVERLAP = Overlap(
+    0.0, 1.0, 1.0, *(np.zeros(shape, np.float32) for shape in (2, (2, 2, 2), (2, 2, 2)))
+)
+
+
+class AcamModel:
+    """The characterised 6T2M cell on one device: programs and evaluates ACAM units.
+
+    Parameters
+    ----------
+    g : (n,) float array [S]
+        Conductance axis, increasing, covering the device's range.
+    th_lower, th_upper : (n,) float arrays [V]
+        Threshold of the lower and the upper bound on the data line, increasing with ``g``.
+    device : Device
+        Range, noise laws and stuck-off rate.
+    overlap : Overlap or None
+        Interaction of the two halves of a cell on one match line. None: independent halves.
+
+    Attributes
+    ----------
+    v_lo, v_hi : float [V]
+        Data-line range: the voltages that both bounds reach with a programmable conductance,
+        windows of any width included.
+
+    Raises
+    ------
+    ParameterError
+        Curves that are not finite, not increasing, do not cover the device, or do not overlap.
+    """
+
+    def __init__(
+        self,
+        g: ArrayLike,
+        th_lower: ArrayLike,
+        th_upper: ArrayLike,
+        device: Device,
+        overlap: Overlap | None = None,
+    ) -> None:
+        axis = np.asarray(g, dtype=np.float64)
+        curves = [np.asarray(th, dtype=np.float64) for th in (th_lower, th_upper)]
+        _check_curves(axis, curves, device)
+        self.device = device
+        self.overlap = overlap
+        self.g_range = (float(axis[0]), float(axis[-1]))
+        forward = [PchipInterpolator(np.log(axis), th, extrapolate=True) for th in curves]
+        logs = np.linspace(np.log(device.g_min_s), np.log(device.g_max_s), 1 << 16)
+        reach = np.stack([th(logs) for th in forward])
+        widest = overlap.widen.max(axis=(1, 2)) if overlap else (0.0, 0.0)
+        self.v_lo = float(max(reach[0, 0] + widest[0], reach[1, 0]))
+        self.v_hi = float(min(reach[0, -1], reach[1, -1] - widest[1]))
+        if self.v_lo >= self.v_hi:
+            raise ParameterError(
+                f"the two bounds share no data-line voltage ({self.v_lo:.4g} to {self.v_hi:.4g} V)"
+                f" between {device.g_min_s:g} and {device.g_max_s:g} S: resize the cell"
+            )
+        self._cell = self._tables(forward, logs, reach)
+
+    def _tables(
+        self, forward: list[PchipInterpolator], logs: FloatArray, reach: FloatArray
+    ) -> kernels.Cell:
+        """Sample curves and noise laws into the form of the kernels."""
+        base, nodes = _octaves(*self.g_range)
+        volts = np.linspace(reach[:, 0], reach[:, -1], _INVERSE_POINTS, axis=1)
+        inverse = [np.exp(np.interp(v, r, logs)) for v, r in zip(volts, reach, strict=True)]
+        laws = (NoiseLaw.write(self.device), NoiseLaw.read(self.device))
+        write, read = (law.sigma(nodes).astype(np.float32) for law in laws)
+        o = self.overlap or _NO_OVERLAP
+        step = max(o.a_hi - o.a_lo, 1e-12) / (len(o.least) - 1)
+        return kernels.Cell(
+            inverse=np.array(inverse, np.float32),
+            inverse_start=volts[:, 0].astype(np.float32),
+            inverse_gain=(1.0 / (volts[:, 1] - volts[:, 0])).astype(np.float32),
+            forward=np.stack([th(np.log(nodes)) for th in forward]).astype(np.float32),
+            write=write,
+            read=read,
+            base=base,
+            g_range=np.array(self.g_range, np.float32),
+            v_range=np.array([self.v_lo, self.v_hi], np.float32),
+            overlap_axis=np.array(
+                [o.a_lo, 1.0 / step, o.width_max, self.overlap is not None], np.float32
+            ),
+            least=o.least,
+            narrow=o.narrow,
+            widen=o.widen,
+        )
+
+    @classmethod
+    def from_library(
+        cls, library: Any, thresholds: str = "dynamic", *, overlap: bool | None = None
+    ) -> AcamModel:
+        """Use the characterised curves of a library.
+
+        Parameters
+        ----------
+        library : behavioral.library.Library
+        thresholds : {"dynamic", "static"}
+            Threshold at the sense time, or at the trip current without time limit.
+        overlap : bool or None
+            Let the halves of a cell interact on a shared match line. None: if the technology has
+            one match line for both.
+        """
+        data = library.acam
+        names = {"dynamic": ("lower_v", "upper_v"), "static": ("lower_static_v", "upper_static_v")}
+        if thresholds not in names:
+            raise ParameterError(f"thresholds = {thresholds!r}: use 'dynamic' or 'static'")
+        lower, upper = (getattr(data, name) for name in names[thresholds])
+        shared = library.technology.acam.match_lines == 1 if overlap is None else overlap
+        tables = None
+        if shared:
+            tables = Overlap.from_curves(
+                lower, upper, data.overlap_offset_v, data.lower_overlap, data.upper_overlap
+            )
+        return cls(data.g, lower, upper, library.device, tables)
+
+    def voltage(self, u: ArrayLike) -> FloatArray:
+        """Return the data-line voltage [V] of normalised positions ``u``."""
+        return np.asarray(self.v_lo + np.asarray(u, np.float64) * (self.v_hi - self.v_lo))
+
+    def conductance(self, u: ArrayLike, bound: str = "lower") -> FloatArray:
+        """Return the RRAM conductance [S] that puts a bound at ``u`` (within [0, 1])."""
+        side = _which(bound)
+        start, gain = self._cell.inverse_start[side], self._cell.inverse_gain[side]
+        position = (self.voltage(u) - start) * gain
+        table = self._cell.inverse[side]
+        return np.asarray(np.interp(position, np.arange(table.size), table), dtype=np.float64)
+
+    def threshold(self, g: ArrayLike, bound: str = "lower") -> FloatArray:
+        """Return the threshold voltage [V] of a conductance [S].
+
+        Raises
+        ------
+        TableRangeError
+            A conductance outside the characterised axis.
+        """
+        g = np.asarray(g, dtype=np.float32)
+        low, high = np.float32(self.g_range[0]), np.float32(self.g_range[1])
+        if g.size and not (np.all(g >= low) and np.all(g <= high)):
+            raise TableRangeError(
+                f"conductances from {g.min():.3g} to {g.max():.3g} S leave the characterised"
+                f" {low:.3g} to {high:.3g} S; characterise a wider axis"
+            )
+        table = self._cell.forward[_which(bound)]
+        flat = [kernels.octave_lookup(table, self._cell.base, value) for value in g.ravel()]
+        return np.asarray(flat, dtype=np.float64).reshape(g.shape)
+
+    def program(
+        self,
+        lo: ArrayLike,
+        hi: ArrayLike,
+        bit: ArrayLike,
+        bits: int,
+        *,
+        seed: Seed = 0,
+        noise: bool | float = True,
+        gray: bool = True,
+        columns: int | None = None,
+        cells: int = 4096,
+        levels: int | None = None,
+        values: ArrayLike | None = None,
+        keep_thresholds: bool = True,
+        keep_conductances: bool = False,
+    ) -> AcamUnit:
+        """Write windows into cells and compile each column's step table.
+
+        Bounds at or beyond the ends of the data line become open: that branch of the cell is
+        disabled and noise-free. The others go through the characterised curve to a conductance,
+        receive programming and read noise, and come back through the curve. Stuck-off devices
+        disable their row. Bounds that noise makes cross (``lo >= hi``) leave an empty row.
+
+        Parameters
+        ----------
+        lo, hi : (columns or 1, rows) float arrays
+            Wanted bounds on the data line, in u.
+        bit : (rows,) int array
+        bits : int
+        seed : int or tuple of int
+            For example (seed, chip, layer, tile); the same seed gives the same bits on any number
+            of threads.
+        noise : bool or float
+            False: ideal cells, none stuck; a number scales both standard deviations.
+        gray : bool
+        columns : int or None
+            Number of columns when ``lo`` and ``hi`` have one shared row set. Noise still differs
+            per column; without noise one table is shared.
+        cells : int
+            Points of the step table over [0, 1].
+        levels : int or None
+            Instead of a step table, make a table over this many uniform DAC levels.
+        values : (2**bits,) float array or None
+            Value of each code, for `convert_values`.
+        keep_thresholds, keep_conductances : bool
+            Keep what `search` and what a SPICE replay need.
+
+        Raises
+        ------
+        ParameterError
+            Shapes that do not fit, NaN bounds, or bits that the codes cannot hold.
+        """
+        lo, hi, bit, count = check_rows(lo, hi, bit, bits, columns)
+        scale = float(noise)
+        width = lo.shape[0] if scale == 0.0 else count
+        normals, stuck = self._draw(width, lo.shape[1], seed, scale)
+        actual = np.empty((2, width, lo.shape[1]), np.float32)
+        g = np.empty_like(actual)
+        clipped = kernels.program(lo, hi, self._cell, np.float32(scale), normals, stuck, actual, g)
+        if levels is None:
+            points, offset, denominator = cells, 0.5, float(cells)
+        else:
+            points, offset, denominator = levels, 0.0, float(max(levels - 1, 1))
+        table = np.empty((width, points), np.uint8 if bits <= 8 else np.uint16)
+        kernels.compile_tables(actual[0], actual[1], bit, gray, offset, denominator, table)
+        return AcamUnit(
+            columns=count,
+            bits=bits,
+            gray=gray,
+            table=table,
+            bit=bit,
+            values=check_values(values, bits),
+            lo=actual[0] if keep_thresholds else None,
+            hi=actual[1] if keep_thresholds else None,
+            g_lo=g[0] if keep_conductances else None,
+            g_hi=g[1] if keep_conductances else None,
+            levels=levels is not None,
+            empty_rows=int(np.count_nonzero(actual[0] >= actual[1])),
+            stuck_devices=int(np.count_nonzero(stuck)),
+            clipped_devices=int(clipped),
+        )
+
+    def _draw(
+        self, columns: int, rows: int, seed: Seed, scale: float
+    ) -> tuple[SingleArray, NDArray[np.bool_]]:
+        """Draw the normals and stuck devices of a unit; each purpose has its own stream."""
+        shape = (columns, rows, 2)
+        rate = self.device.stuck_off_rate if scale else 0.0
+        stuck = np.zeros(shape, np.bool_)
+        if rate:
+            stuck = generator(seed, "acam/stuck").random(shape, dtype=np.float32) < rate
+        if not scale:
+            return np.zeros((*shape, 2), np.float32), stuck
+        return normal(stream_key(seed, "acam/noise"), (*shape, 2)), stuck
+
+    def convert(
+        self, unit: AcamUnit, u: ArrayLike, *, out: NDArray[Any] | None = None
+    ) -> tuple[NDArray[Any], int]:
+        """Convert data-line positions to codes; see `convert_affine`."""
+        one, zero = np.ones(1, np.float32), np.zeros(1, np.float32)
+        return self.convert_affine(unit, u, one, zero, out=out)
+
+    def convert_affine(
+        self,
+        unit: AcamUnit,
+        y: ArrayLike,
+        scale: ArrayLike,
+        shift: ArrayLike,
+        *,
+        out: NDArray[Any] | None = None,
+    ) -> tuple[NDArray[Any], int]:
+        """Convert ``u = y * scale + shift`` to codes in one pass.
+
+        Parameters
+        ----------
+        unit : AcamUnit
+        y : (batch, columns) float array
+        scale, shift : (columns,) or (1,) float arrays
+        out : (batch, columns) array of the table's dtype or None
+
+        Returns
+        -------
+        codes : (batch, columns) uint8 or uint16 array
+        clipped : int
+            Inputs outside [0, 1]; they take the code of the nearest end.
+
+        Raises
+        ------
+        ParameterError
+            Shapes that do not fit, or NaN in the input.
+        """
+        return convert(unit, y, scale, shift, NO_VALUES, unit.table.dtype, out)
+
+    def convert_values(
+        self,
+        unit: AcamUnit,
+        y: ArrayLike,
+        scale: ArrayLike,
+        shift: ArrayLike,
+        *,
+        out: SingleArray | None = None,
+    ) -> tuple[SingleArray, int]:
+        """Like `convert_affine`, but emit the float32 value of each code (``unit.values``)."""
+        if not unit.values.size:
+            raise ParameterError("the unit has no values; pass values=... to AcamModel.program")
+        return convert(unit, y, scale, shift, unit.values, np.dtype(np.float32), out)
+
+    def search(self, unit: AcamUnit, u: ArrayLike) -> NDArray[np.uint16]:
+        """Compare inputs with every row: exact and slow, for validation.
+
+        Inputs are clipped to [0, 1] as in `convert`.
+
+        Parameters
+        ----------
+        u : (batch, columns) float array
+
+        Returns
+        -------
+        codes : (batch, columns) uint16 array
+        """
+        if unit.lo is None or unit.hi is None:
+            raise ParameterError("the unit keeps no thresholds; program with keep_thresholds=True")
+        u = check_input(u, unit.columns)
+        refuse_nan(u)
+        out = np.empty(u.shape, np.uint16)
+        kernels.search(unit.lo, unit.hi, unit.bit, unit.gray, np.clip(u, 0, 1), out)
+        return out
+
+
+def _check_curves(g: FloatArray, curves: list[FloatArray], device: Device) -> None:
+    for name, curve in zip(("g", "th_lower", "th_upper"), (g, *curves), strict=True):
+        if curve.shape != g.shape or g.ndim != 1 or g.size < 4:
+            raise ParameterError(f"{name} of shape {curve.shape}; give (n,) arrays with n >= 4")
+        if not (np.all(np.isfinite(curve)) and np.all(np.diff(curve) > 0)):
+            raise ParameterError(f"{name} must be finite and increasing; characterise again")
+    if g[0] <= 0 or g[0] > device.g_min_s or g[-1] < device.g_max_s:
+        raise ParameterError(
+            f"the curves cover {g[0]:g} to {g[-1]:g} S, the device needs"
+            f" {device.g_min_s:g} to {device.g_max_s:g} S; characterise this device"
+        )
+
+
+def _which(bound: str) -> int:
+    if bound not in ("lower", "upper"):
+        raise ParameterError(f"bound = {bound!r}: use 'lower' or 'upper'")
+    return 0 if bound == "lower" else 1
+
+
+def _octaves(low: float, high: float) -> tuple[int, FloatArray]:
+    """Nodes of an octave table that covers [low, high]; see `kernels.octave_lookup`."""
+    words = np.array([low, high], np.float32).view(np.int32) >> 16
+    index = np.arange(words[0], words[1] + 2, dtype=np.int32)
+    return int(words[0]), (index << 16).astype(np.int32).view(np.float32).astype(np.float64)

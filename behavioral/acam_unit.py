@@ -1,0 +1,153 @@
+"""One programmed ACAM unit per column: what it holds, and the checked way into the kernels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from behavioral.kernels import acam as kernels
+from circuits.errors import ParameterError
+
+SingleArray = NDArray[np.float32]
+
+NO_VALUES = np.empty(0, np.float32)
+_SERIAL_BELOW = 1 << 15  # conversions that one thread finishes before others would wake up
+_BLOCK_BYTES = 128 * 1024  # tables of one column block: a part of the second-level cache
+
+
+@dataclass(frozen=True)
+class AcamUnit:
+    """Programmed ACAM units of a set of columns. Made by `AcamModel.program`.
+
+    Parameters
+    ----------
+    columns : int
+        Columns served; arrays with one column are shared by all of them.
+    bits : int
+        Width of the output code.
+    gray : bool
+        Rows hold Gray-code bits; codes are always decoded.
+    table : (columns or 1, cells) uint8 or uint16 array
+        Code at each point of the data line: cell centres, or DAC levels if ``levels`` is set.
+    values : (2**bits,) float32 array
+        Value that each code stands for; empty if none was given.
+    bit : (rows,) int array
+        Output bit of each row.
+    lo, hi : (columns or 1, rows) float32 arrays or None
+        Actual bounds on the data line, noise included; -inf and +inf are open branches, a row
+        with ``lo >= hi`` never matches. None if not kept.
+    g_lo, g_hi : (columns or 1, rows) float32 arrays or None [S]
+        RRAM conductances as read; 0 where the branch is disabled. None if not kept.
+    levels : bool
+        The table is indexed by a DAC code instead of a data-line position.
+    empty_rows, stuck_devices, clipped_devices : int
+        Rows that never match, devices stuck off, and devices whose noisy conductance was clipped
+        to the characterised range.
+    """
+
+    columns: int
+    bits: int
+    gray: bool
+    table: NDArray[Any]
+    bit: NDArray[np.int64]
+    values: SingleArray = field(default_factory=lambda: NO_VALUES)
+    lo: SingleArray | None = None
+    hi: SingleArray | None = None
+    g_lo: SingleArray | None = None
+    g_hi: SingleArray | None = None
+    levels: bool = False
+    empty_rows: int = 0
+    stuck_devices: int = 0
+    clipped_devices: int = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of all arrays [bytes]."""
+        arrays = (self.table, self.values, self.lo, self.hi, self.g_lo, self.g_hi)
+        return sum(a.nbytes for a in arrays if a is not None)
+
+
+def convert(
+    unit: AcamUnit,
+    y: ArrayLike,
+    scale: ArrayLike,
+    shift: ArrayLike,
+    values: SingleArray,
+    dtype: np.dtype[Any],
+    out: NDArray[Any] | None,
+) -> tuple[NDArray[Any], int]:
+    """Convert ``u = y * scale + shift``; see `AcamModel.convert_affine`."""
+    if unit.levels:
+        raise ParameterError("the unit is indexed by DAC codes; index unit.table instead")
+    y = check_input(y, unit.columns)
+    scale, shift = (
+        np.ascontiguousarray(np.broadcast_to(np.asarray(a, np.float32), (unit.columns,)))
+        for a in (scale, shift)
+    )
+    if out is None:
+        out = np.empty(y.shape, dtype)
+    elif out.shape != y.shape or out.dtype != dtype:
+        raise ParameterError(f"out is {out.dtype} {out.shape}; it must be {dtype} {y.shape}")
+    block = max(16, min(256, _BLOCK_BYTES // unit.table[0].nbytes))
+    serial = y.size < _SERIAL_BELOW or numba.get_num_threads() == 1
+    kernel = kernels.convert if serial else kernels.convert_parallel
+    clipped = int(kernel(unit.table, y, scale, shift, values, out, 256, block))
+    if clipped:
+        refuse_nan(y, scale, shift)
+    return out, clipped
+
+
+def refuse_nan(*arrays: SingleArray) -> None:
+    """Raise ParameterError if any array holds NaN."""
+    for a in arrays:
+        if np.isnan(a).any():
+            raise ParameterError(
+                f"NaN in the input of an ACAM unit ({np.isnan(a).sum()} of {a.size} values):"
+                " a layer before it overflowed or read undefined data"
+            )
+
+
+def check_input(u: ArrayLike, columns: int) -> SingleArray:
+    """Return the input as a C-contiguous (batch, columns) float32 array."""
+    u = np.ascontiguousarray(u, dtype=np.float32)
+    if u.ndim != 2 or u.shape[1] != columns:
+        raise ParameterError(f"input of shape {u.shape}; the unit takes (batch, {columns})")
+    return u
+
+
+def check_rows(
+    lo: ArrayLike, hi: ArrayLike, bit: ArrayLike, bits: int, columns: int | None
+) -> tuple[SingleArray, SingleArray, NDArray[np.int64], int]:
+    """Return checked row arrays of `AcamModel.program` and the number of columns."""
+    lo = np.ascontiguousarray(np.atleast_2d(np.asarray(lo, np.float32)))
+    hi = np.ascontiguousarray(np.atleast_2d(np.asarray(hi, np.float32)))
+    bit = np.ascontiguousarray(bit, dtype=np.int64)
+    if not 1 <= bits <= 16:
+        raise ParameterError(f"bits = {bits}: an output code has 1 to 16 bits")
+    if lo.ndim != 2 or lo.shape != hi.shape or bit.shape != (lo.shape[1],):
+        raise ParameterError(
+            f"lo {lo.shape}, hi {hi.shape} and bit {bit.shape} must be (columns, rows) twice and"
+            " (rows,)"
+        )
+    if bit.size and (bit.min() < 0 or bit.max() >= bits):
+        raise ParameterError(f"rows name bits {bit.min()} to {bit.max()} of a {bits}-bit code")
+    if np.isnan(lo).any() or np.isnan(hi).any():
+        raise ParameterError("a window bound is NaN; use -inf and inf for open bounds")
+    count = lo.shape[0] if columns is None else columns
+    if lo.shape[0] not in (1, count) or count < 1:
+        raise ParameterError(f"windows of {lo.shape[0]} columns do not fit {count} columns")
+    return lo, hi, bit, count
+
+
+def check_values(values: ArrayLike | None, bits: int) -> SingleArray:
+    """Return the value table of a unit, empty if there is none."""
+    if values is None:
+        return NO_VALUES
+    values = np.ascontiguousarray(values, dtype=np.float32)
+    if values.shape != (2**bits,):
+        raise ParameterError(f"values of shape {values.shape}; {bits} bits need ({2**bits},)")
+    return values

@@ -1,0 +1,168 @@
+"""The law of one 1T1R cell, fitted to its characterised current table.
+
+The current from row (voltage v) to bit line (voltage u), both relative to the virtual ground, is
+``I = G (v - u) P(v, u; ln G)``: zero where v = u by construction, P a polynomial whose coefficients
+are splines of ln G.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from behavioral.noise import NoiseLaw
+from circuits.errors import FormatError
+
+DEGREE = 5  # total degree of P in (v, u); 4 leaves 2e-4 of full scale on the default technology
+FINE = 1025  # points of the ln G grid that kernels interpolate linearly
+TABLE = 4097  # points of the linear conductance grids
+
+FloatArray = NDArray[np.float64]
+
+
+def powers(degree: int = DEGREE) -> list[tuple[int, int]]:
+    """Exponents (of v, of u) in the order of the coefficients: by power of u, then of v."""
+    return [(a, b) for b in range(degree + 1) for a in range(degree + 1 - b)]
+
+
+@dataclass(frozen=True)
+class ProgrammingTables:
+    """Look-up grids of the programming kernel: conductance ratios and noise."""
+
+    to_rram: FloatArray
+    to_cell: FloatArray
+    sigma_write: FloatArray
+    sigma_read: FloatArray
+    steps: FloatArray
+    lowest: float
+    highest: float
+
+
+class Cell:
+    """Smooth law of the characterised cell.
+
+    Parameters
+    ----------
+    data : CrossbarData
+        Table ``current`` over ``g``, ``v_row``, ``v_bl``, and held-out points.
+    v_read : float
+        Full row swing [V]: voltages are normalised to it, and *cell conductance* means
+        ``I(v_read, 0) / v_read``, what write-verify measures.
+
+    Attributes
+    ----------
+    ln_g : (n,) array
+        Uniform grid of ln(G / S).
+    coef : (n, terms) array
+        Coefficients of P, see :func:`powers`.
+    base, slope : (terms,) arrays
+        Mean relative non-linearity ``p = P / P(1, 0) - 1`` and the function q by which cells
+        deviate from it: p + alpha(g) q.
+    fit_rms, fit_max : float
+        Error against the table, as a fraction of the largest current.
+    """
+
+    def __init__(self, data: Any, v_read: float) -> None:
+        from scipy.interpolate import CubicSpline, PchipInterpolator
+
+        g = np.asarray(data.g, float)
+        current = np.asarray(data.current, float)
+        if not np.isfinite(current).all():
+            bad = int((~np.isfinite(current)).sum())
+            raise FormatError(
+                f"crossbar/current: {bad} of {current.size} points are missing; make the library "
+                "again: nldpe characterize --out FILE.h5"
+            )
+        self.v_read = v_read
+        self.degree = DEGREE
+        raw = self._fit(g, np.asarray(data.v_row, float), np.asarray(data.v_bl, float), current)
+        self.ln_g = np.linspace(np.log(g[0]), np.log(g[-1]), FINE)
+        chord = raw[:, : self.degree + 1].sum(axis=1)
+        # the resistance in series with the RRAM hardly depends on G: interpolate that, not the sum
+        series = PchipInterpolator(np.log(g), (1.0 / chord - 1.0) / g)(self.ln_g)
+        self._chord = 1.0 / (1.0 + np.exp(self.ln_g) * series)
+        relative = CubicSpline(np.log(g), raw / chord[:, None])(self.ln_g)
+        relative /= relative[:, : self.degree + 1].sum(axis=1, keepdims=True)
+        self.coef = np.ascontiguousarray(relative * self._chord[:, None])
+        self._cell_g = np.exp(self.ln_g) * self._chord
+        if not np.all(np.diff(self._cell_g) > 0):
+            raise FormatError(
+                "crossbar/current: the cell conductance does not grow with the RRAM conductance; "
+                "the access transistor limits it: lower g_max_s or widen column.w_access_m"
+            )
+        self._split()
+
+    def _fit(self, g: FloatArray, v: FloatArray, u: FloatArray, current: FloatArray) -> FloatArray:
+        """Least squares per conductance; returns (n_g, terms)."""
+        x, y = (a.ravel() / self.v_read for a in np.meshgrid(v, u, indexing="ij"))
+        design = np.stack([(x - y) * x**a * y**b for a, b in powers(self.degree)], axis=1)
+        target = (current / (g[:, None, None] * self.v_read)).reshape(g.size, -1)
+        raw = np.linalg.lstsq(design, target.T, rcond=None)[0].T
+        error = (raw @ design.T - target) * (g * self.v_read)[:, None] / np.abs(current).max()
+        self.fit_rms = float(np.sqrt(np.mean(error**2)))
+        self.fit_max = float(np.abs(error).max())
+        return np.ascontiguousarray(raw)
+
+    def _split(self) -> None:
+        """Mean law and its principal deviation over the cells of a typical weight matrix.
+
+        Laws are compared as currents over the box |v| <= 1, |u| <= 0.4; a cell counts with its
+        share of the current, and large cells are rare (0.3 span: normal weights over max |w|).
+        """
+        relative = self.coef / self._chord[:, None]
+        relative[:, 0] -= 1.0
+        g = np.linspace(0.0, self._cell_g[-1], TABLE)
+        at = np.interp(g[1:], self._cell_g, self.ln_g)
+        laws = np.stack([np.interp(at, self.ln_g, column) for column in relative.T], axis=1)
+        weight = g[1:] * np.exp(-g[1:] / (0.3 * g[-1]))
+        v, u = (a.ravel() for a in np.meshgrid(np.linspace(-1, 1, 15), np.linspace(-0.4, 0.4, 9)))
+        design = np.stack([(v - u) * v**a * u**b for a, b in powers(self.degree)], axis=1)
+        metric = np.linalg.qr(design, mode="r")
+        self.base = np.average(laws, axis=0, weights=weight)
+        deviation = (laws - self.base) @ metric.T
+        _, _, vectors = np.linalg.svd(deviation * np.sqrt(weight)[:, None], full_matrices=False)
+        self.slope = np.linalg.solve(metric, vectors[0])
+        alpha = deviation @ vectors[0]
+        self.alpha = np.concatenate([alpha[:1], alpha])
+        self.alpha_step = float(g[1])
+
+    @property
+    def conductance_range(self) -> tuple[float, float]:
+        """Cell conductance [S] at the ends of the characterised RRAM axis."""
+        return float(self._cell_g[0]), float(self._cell_g[-1])
+
+    def cell_conductance(self, rram: ArrayLike) -> FloatArray:
+        """Cell conductance [S] of an RRAM conductance [S]: chord at ``v_read``."""
+        x = np.log(np.asarray(rram, float))
+        return np.asarray(np.exp(x) * np.interp(x, self.ln_g, self._chord))
+
+    def rram_conductance(self, cell: ArrayLike) -> FloatArray:
+        """RRAM conductance [S] that gives a cell conductance [S]."""
+        g = np.log(np.asarray(cell, float))
+        return np.asarray(np.exp(np.interp(g, np.log(self._cell_g), self.ln_g)))
+
+    def current(self, rram: ArrayLike, v: ArrayLike, u: ArrayLike) -> FloatArray:
+        """Cell current [A] from RRAM conductance [S], row and bit-line voltage [V]."""
+        rram = np.asarray(rram, float)
+        x, y = np.asarray(v, float) / self.v_read, np.asarray(u, float) / self.v_read
+        ln_g = np.log(rram)
+        total = sum(
+            np.interp(ln_g, self.ln_g, self.coef[:, k]) * x**a * y**b
+            for k, (a, b) in enumerate(powers(self.degree))
+        )
+        return np.asarray(rram * (x - y) * self.v_read * total)
+
+    def programming_tables(self, write: NoiseLaw, read: NoiseLaw) -> ProgrammingTables:
+        """Grids for the programming kernel (linear look-up right to 1e-6 of full scale)."""
+        lowest, highest = float(np.exp(self.ln_g[0])), float(np.exp(self.ln_g[-1]))
+        g = np.linspace(0.0, self._cell_g[-1], TABLE)
+        rram = np.linspace(0.0, highest, TABLE)
+        inside = np.clip(g, self._cell_g[0], None)
+        to_rram = self.rram_conductance(inside) / inside
+        clipped = np.clip(rram, lowest, highest)
+        to_cell = self.cell_conductance(clipped) / clipped
+        noise_step, sigma_write = write.over_sqrt(highest)
+        _, sigma_read = read.over_sqrt(highest)
+        steps = np.array([g[1], rram[1], noise_step])
+        return ProgrammingTables(to_rram, to_cell, sigma_write, sigma_read, steps, lowest, highest)

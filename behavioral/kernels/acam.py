@@ -1,0 +1,344 @@
+"""Analog CAM kernels: program thresholds, compile step tables, convert data-line voltages.
+
+Everything here works on the normalised data line ``u`` in [0, 1]. A row of a column is a window
+``lo < u < hi``; rows of one output bit are ORed; ``-inf`` and ``+inf`` mark a disabled branch.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit, prange
+
+# An octave table samples a function of conductance at 2**7 points per factor of two: the index
+# is the top 16 bits of the float32, so a look-up costs no logarithm.
+_SHIFT = 16
+_FRACTION = np.float32(1.0 / 65536.0)
+
+
+@njit(cache=True, nogil=True)
+def octave_lookup(table, base, g):  # type: ignore[no-untyped-def]
+    """Interpolate an octave table linearly at conductance ``g`` > 0 (float32) inside its range."""
+    word = np.float32(g).view(np.int32)
+    cell = (word >> _SHIFT) - base
+    part = np.float32(word & 0xFFFF) * _FRACTION
+    return table[cell] + part * (table[cell + 1] - table[cell])
+
+
+class Cell(NamedTuple):
+    """Tables of a characterised cell, in the form that the kernels read.
+
+    Parameters
+    ----------
+    inverse : (2, m) float32 array [S]
+        Conductance at m uniform threshold voltages, for the lower and the upper bound.
+    inverse_start, inverse_gain : (2,) float32 arrays [V], [1/V]
+        First voltage, and table positions per volt.
+    forward : (2, t) float32 array [V]
+        Octave tables of the threshold voltage.
+    write, read : (t,) float32 arrays [S]
+        Octave tables of the standard deviations of programming and read noise.
+    base : int
+        Octave index of the first entry.
+    g_range : (2,) float32 array [S]
+        Characterised conductances.
+    v_range : (2,) float32 array [V]
+        Data line at u = 0 and u = 1.
+    overlap_axis : (4,) float32 array
+        Lower threshold at the start of the axis [V], positions per volt, largest affected width
+        [V], and 1 if the overlap of the halves is on.
+    least, narrow, widen : float32 arrays [V]
+        See `behavioral.overlap.Overlap`.
+    """
+
+    inverse: Any
+    inverse_start: Any
+    inverse_gain: Any
+    forward: Any
+    write: Any
+    read: Any
+    base: Any
+    g_range: Any
+    v_range: Any
+    overlap_axis: Any
+    least: Any
+    narrow: Any
+    widen: Any
+
+
+@njit(cache=True, nogil=True)
+def _line(table, position):  # type: ignore[no-untyped-def]
+    """Interpolate linearly at a table position, clipped to the ends."""
+    position = min(max(position, np.float32(0.0)), np.float32(table.size - 1))
+    cell = min(np.int64(position), table.size - 2)
+    return table[cell] + (position - np.float32(cell)) * (table[cell + 1] - table[cell])
+
+
+@njit(cache=True, nogil=True)
+def _plane(table, row, column):  # type: ignore[no-untyped-def]
+    """Interpolate bilinearly at a table position, clipped to the ends."""
+    row = min(max(row, np.float32(0.0)), np.float32(table.shape[0] - 1))
+    cell = min(np.int64(row), table.shape[0] - 2)
+    low, high = _line(table[cell], column), _line(table[cell + 1], column)
+    return low + (row - np.float32(cell)) * (high - low)
+
+
+@njit(cache=True, nogil=True)
+def _program_bound(v, wanted, side, cell, scale, normals, actual, g):  # type: ignore[no-untyped-def]
+    """Send one bound of all rows through the device: thresholds [V] in, actual ones out.
+
+    Rows whose bound ``wanted`` [u] is outside (0, 1) have no device. Returns the devices clipped.
+    """
+    inverse, forward, write, read = cell.inverse[side], cell.forward[side], cell.write, cell.read
+    start, gain, base = cell.inverse_start[side], cell.inverse_gain[side], cell.base
+    least, most = cell.g_range[0], cell.g_range[1]
+    clipped = 0
+    for r in range(v.size):
+        if not np.float32(0.0) < wanted[r] < np.float32(1.0):
+            g[r] = np.float32(0.0)
+            continue
+        target = _line(inverse, (v[r] - start) * gain)
+        noisy = target + scale * octave_lookup(write, base, target) * normals[r, side, 0]
+        written = min(max(noisy, least), most)
+        final = written + scale * octave_lookup(read, base, written) * normals[r, side, 1]
+        g[r] = min(max(final, least), most)
+        clipped += (written != noisy) | (g[r] != final)
+        actual[r] = octave_lookup(forward, base, g[r])
+    return clipped
+
+
+@njit(cache=True, nogil=True)
+def _widen(a, b, lo, hi, axis, widen):  # type: ignore[no-untyped-def]
+    """Move thresholds [V] outwards so that the effective edges come out where they were."""
+    start, gain, width = axis[0], axis[1], axis[2]
+    first, second = widen[0], widen[1]
+    per_volt = np.float32(widen.shape[2] - 1) / width
+    for r in range(a.size):
+        closed = lo[r] > np.float32(0.0) and hi[r] < np.float32(1.0) and lo[r] < hi[r]
+        if closed and b[r] - a[r] < width:
+            column = (b[r] - a[r]) * per_volt
+            edge = a[r] - _plane(first, (a[r] - start) * gain, column)
+            edge = a[r] - _plane(first, (edge - start) * gain, column)  # it varies slowly
+            b[r] += _plane(second, (edge - start) * gain, column)
+            a[r] = edge
+
+
+@njit(cache=True, nogil=True)
+def _narrow(a, b, lo, hi, axis, least, narrow):  # type: ignore[no-untyped-def]
+    """Replace thresholds [V] by effective edges; they cross where no voltage matches."""
+    start, gain, width = axis[0], axis[1], axis[2]
+    first, second = narrow[0], narrow[1]
+    top = np.float32(narrow.shape[2] - 1)
+    for r in range(a.size):
+        closed = lo[r] > np.float32(0.0) and hi[r] < np.float32(1.0)
+        if closed and b[r] - a[r] < width:
+            row = (a[r] - start) * gain
+            below = _line(least, row)
+            excess = (b[r] - a[r] - below) / (width - below)
+            if excess > np.float32(0.0):
+                column = np.float32(math.sqrt(excess)) * top
+                low, high = _plane(first, row, column), _plane(second, row, column)
+                a[r], b[r] = a[r] + low, b[r] - high
+            else:
+                a[r], b[r] = max(a[r], b[r]), min(a[r], b[r])
+
+
+@njit(cache=True, nogil=True)
+def _program_column(lo, hi, cell, scale, normals, stuck, actual, g):  # type: ignore[no-untyped-def]
+    """Program the rows of one column; see `program`."""
+    zero, one = np.float32(0.0), np.float32(1.0)
+    v_lo, span = cell.v_range[0], cell.v_range[1] - cell.v_range[0]
+    overlap = cell.overlap_axis[3] > zero
+    a, b = v_lo + lo * span, v_lo + hi * span
+    if overlap:
+        _widen(a, b, lo, hi, cell.overlap_axis, cell.widen)
+    clipped = _program_bound(a, lo, 0, cell, scale, normals, a, g[0])
+    clipped += _program_bound(b, hi, 1, cell, scale, normals, b, g[1])
+    if overlap:
+        _narrow(a, b, lo, hi, cell.overlap_axis, cell.least, cell.narrow)
+    for r in range(lo.size):
+        low_open, high_open = lo[r] <= zero, hi[r] >= one
+        actual[0, r] = -np.inf if low_open else (a[r] - v_lo) / span
+        actual[1, r] = np.inf if high_open else (b[r] - v_lo) / span
+        dead = lo[r] >= hi[r] or lo[r] >= one or hi[r] <= zero
+        if dead or (stuck[r, 0] and not low_open) or (stuck[r, 1] and not high_open):
+            actual[0, r], actual[1, r] = np.inf, -np.inf
+            g[0, r], g[1, r] = zero, zero
+    return clipped
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def program(lo, hi, cell, scale, normals, stuck, actual, g):  # type: ignore[no-untyped-def]
+    """Program all rows of all columns; results are written in place.
+
+    Parameters
+    ----------
+    lo, hi : (columns or 1, rows) float32 arrays
+        Wanted bounds on the data line. ``lo <= 0`` and ``hi >= 1`` are open branches.
+    cell : Cell
+    scale : float32
+        Factor on both standard deviations.
+    normals : (columns, rows, 2, 2) float32 array
+        Standard normal draws, [..., bound, (write, read)].
+    stuck : (columns, rows, 2) bool array
+        Devices that are stuck off.
+    actual, g : (2, columns, rows) float32 arrays
+        Results: effective bounds in u, and conductances as read [S] (0 where no device is used).
+
+    Returns
+    -------
+    clipped : int
+        Devices whose noisy conductance left the characterised range.
+    """
+    clipped = 0
+    for j in prange(actual.shape[1]):
+        source = min(np.int64(j), lo.shape[0] - 1)  # a parallel index is unsigned
+        clipped += _program_column(
+            lo[source], hi[source], cell, scale, normals[j], stuck[j], actual[:, j], g[:, j]
+        )
+    return clipped
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def compile_tables(lo, hi, bit, gray, offset, denominator, table):  # type: ignore[no-untyped-def]
+    """Evaluate every column at the points ``(i + offset) / denominator`` into ``table``.
+
+    OR each window over its run of points (contiguous, hence vectorised), then decode Gray in
+    one sweep. A crossed window (lo >= hi) covers no point.
+
+    Parameters
+    ----------
+    lo, hi : (columns, rows) float32 arrays
+    bit : (rows,) int64 array
+        Output bit of each row, 0 = least significant.
+    gray : bool
+    offset, denominator : float
+        (0.5, cells) samples cell centres; (0, levels - 1) samples DAC levels.
+    table : (columns, points) uint8 or uint16 array, overwritten.
+    """
+    points = table.shape[1]
+    word = table.dtype.type
+    for j in prange(table.shape[0]):
+        line = table[j]
+        line[:] = 0
+        for r in range(lo.shape[1]):
+            low = min(max(float(lo[j, r]) * denominator - offset, -1.0), float(points))
+            high = min(max(float(hi[j, r]) * denominator - offset, 0.0), float(points))
+            mask = word(1 << bit[r])
+            run = line[math.floor(low) + 1 : math.ceil(high)]  # a slice lets the loop vectorise
+            for i in range(run.size):
+                run[i] |= mask
+        if gray:
+            for i in range(points):
+                code = line[i]
+                code ^= word(code >> word(1))
+                code ^= word(code >> word(2))
+                code ^= word(code >> word(4))
+                if table.itemsize > 1:
+                    code ^= word(code >> word(8))
+                line[i] = code
+
+
+@njit(cache=True, nogil=True)
+def _convert_block(table, y, scale, shift, values, out, rows, columns):  # type: ignore[no-untyped-def]
+    """Convert one block of samples and columns; returns the number of clipped inputs."""
+    cells = table.shape[1]
+    top, last = np.float32(cells), np.uint32(cells - 1)
+    zero = np.float32(0.0)
+    stride = 0 if table.shape[0] == 1 else 1
+    first = columns[0]
+    index = np.empty(columns[1] - first, np.uint32)
+    clipped = 0
+    for b in range(rows[0], rows[1]):
+        inside = 0
+        for j in range(index.size):
+            t = (y[b, first + j] * scale[first + j] + shift[first + j]) * top
+            inside += (t >= zero) & (t <= top)
+            t = t if t > zero else zero
+            t = t if t < top else top
+            index[j] = min(np.uint32(np.int32(t)), last)
+        clipped += index.size - inside
+        if values.size:
+            for j in range(index.size):
+                out[b, first + j] = values[table[(first + j) * stride, index[j]]]
+        else:
+            for j in range(index.size):
+                out[b, first + j] = table[(first + j) * stride, index[j]]
+    return clipped
+
+
+@njit(cache=True, nogil=True)
+def convert(table, y, scale, shift, values, out, row_block, column_block):  # type: ignore[no-untyped-def]
+    """Convert ``u = y * scale + shift`` through the step tables on one thread.
+
+    Parameters
+    ----------
+    table : (columns or 1, cells) unsigned array
+    y : (batch, columns) float32 array
+    scale, shift : (columns,) float32 arrays
+    values : (codes,) float32 array
+        Value of each code; empty: emit the codes themselves.
+    out : (batch, columns) array, overwritten.
+    row_block, column_block : int
+        Block sizes; columns of a block should fit the first-level cache.
+
+    Returns
+    -------
+    clipped : int
+        Inputs outside [0, 1], NaN included.
+    """
+    batch, columns = y.shape
+    clipped = 0
+    for c in range(0, columns, column_block):
+        for r in range(0, batch, row_block):
+            clipped += _convert_block(
+                table, y, scale, shift, values, out,
+                (r, min(r + row_block, batch)), (c, min(c + column_block, columns)),
+            )  # fmt: skip
+    return clipped
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def convert_parallel(table, y, scale, shift, values, out, row_block, column_block):  # type: ignore[no-untyped-def]
+    """Multi-threaded twin of `convert`: the same blocks, the same bits."""
+    batch, columns = y.shape
+    across = (columns + column_block - 1) // column_block
+    down = (batch + row_block - 1) // row_block
+    clipped = 0
+    for block in prange(across * down):
+        c, r = (block // down) * column_block, (block % down) * row_block
+        clipped += _convert_block(
+            table, y, scale, shift, values, out,
+            (r, min(r + row_block, batch)), (c, min(c + column_block, columns)),
+        )  # fmt: skip
+    return clipped
+
+
+@njit(cache=True, nogil=True)
+def search(lo, hi, bit, gray, u, out):  # type: ignore[no-untyped-def]
+    """Compare each input with every row of its column: exact, no grid, slow.
+
+    Parameters
+    ----------
+    lo, hi : (columns or 1, rows) float32 arrays
+    bit : (rows,) int64 array
+    gray : bool
+    u : (batch, columns) float32 array
+    out : (batch, columns) uint16 array, overwritten.
+    """
+    shared = lo.shape[0] == 1
+    for b in range(u.shape[0]):
+        for j in range(u.shape[1]):
+            source = 0 if shared else j
+            code = 0
+            for r in range(lo.shape[1]):
+                if lo[source, r] < u[b, j] < hi[source, r]:
+                    code |= 1 << bit[r]
+            if gray:
+                code ^= code >> 8
+                code ^= code >> 4
+                code ^= code >> 2
+                code ^= code >> 1
+            out[b, j] = code

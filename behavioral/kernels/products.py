@@ -1,0 +1,213 @@
+"""Products by log codes: encode, gather-accumulate, element-wise products, softmax.
+
+A packed log code is ``attenuation + section * negative``: the number of log steps below the
+operand's maximum, and the sign as a multiple of ``section``. Adding two packed codes adds the
+logarithms and the signs; the sum indexes an exp table of three sections (+, -, +). The
+attenuation ``section / 2 - 1`` stands for zero: any sum with it falls beyond the last step.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def encode(x, ceiling, logs, section, block, by_row, code, shift):  # type: ignore[no-untyped-def]
+    """Convert values to packed log codes: sign, linear DAC code, log table of the unit.
+
+    Parameters
+    ----------
+    x : (batch, rows, k) float32 array
+    ceiling : (batch, rows) float32 array
+        Magnitude of the highest DAC code, > 0; larger values saturate.
+    logs : (units, levels) uint16 array
+        Attenuation for each DAC code.
+    section : int
+    block : bool
+        Subtract each row's smallest attenuation and return it in ``shift``.
+    by_row : bool
+        The unit is the row modulo units instead of the place in the row.
+    code : (batch, rows, k) uint16 array, overwritten.
+    shift : (batch, rows) int64 array, overwritten.
+
+    Returns
+    -------
+    clipped : int
+        Values beyond the ceiling, NaN included.
+    """
+    units, top = logs.shape[0], np.float32(logs.shape[1] - 1)
+    zero = section // 2 - 1
+    clipped = 0
+    for r in prange(x.shape[0] * x.shape[1]):
+        z, m = np.int64(r) // x.shape[1], np.int64(r) % x.shape[1]
+        gain = top / ceiling[z, m]
+        least = np.int64(zero)
+        outside = 0
+        for k in range(x.shape[2]):
+            t = abs(x[z, m, k]) * gain + np.float32(0.5)
+            inside = t < top + np.float32(1.0)
+            outside += not inside
+            level = np.int64(t) if inside else logs.shape[1] - 1
+            step = np.int64(logs[(m if by_row else k) % units, level])
+            least = min(least, step)
+            code[z, m, k] = step + section * (x[z, m, k] < 0)
+        clipped += outside
+        shift[z, m] = 0
+        if block and 0 < least < zero:
+            shift[z, m] = least
+            for k in range(x.shape[2]):
+                if code[z, m, k] % section != zero:
+                    code[z, m, k] -= least
+    return clipped
+
+
+@njit(cache=True, nogil=True)
+def _dot(left, right, table, index, length):  # type: ignore[no-untyped-def]
+    """Sum ``table[left + right]`` over ``length`` entries."""
+    for k in range(length):
+        index[k] = left[k] + right[k]
+    a, b, c, d = np.int32(0), np.int32(0), np.int32(0), np.int32(0)
+    whole = length // 4 * 4
+    for k in range(0, whole, 4):  # four sums: the adds do not wait for each other
+        a += table[index[k]]
+        b += table[index[k + 1]]
+        c += table[index[k + 2]]
+        d += table[index[k + 3]]
+    for k in range(whole, length):
+        a += table[index[k]]
+    return a + b + c + d
+
+
+@njit(cache=True, nogil=True)
+def _columns(a, b, tables, z, first, last, n_limit, k_limit, a_scale, b_scale, out):  # type: ignore[no-untyped-def]
+    """Fill output columns ``first`` to ``last`` of batch entry ``z``."""
+    index = np.empty(a.shape[2], np.uint16)
+    for n in range(first, last):
+        table = tables[n % tables.shape[0]]
+        for m in range(a.shape[1]):
+            if n < n_limit[m]:
+                total = _dot(a[z, m], b[z, n], table, index, min(k_limit[m], a.shape[2]))
+                out[z, m, n] = np.float32(total) * (a_scale[z, m] * b_scale[z, n])
+            else:
+                out[z, m, n] = np.float32(0.0)
+
+
+@njit(cache=True, nogil=True)
+def matmul(a, b, tables, n_limit, k_limit, a_scale, b_scale, out):  # type: ignore[no-untyped-def]
+    """Sum over k of ``table_n[a_mk + b_nk]``, scaled, on one thread.
+
+    Parameters
+    ----------
+    a : (batch, m, k) uint16 array
+    b : (batch, n or more, k or more) uint16 array
+    tables : (units, 3 * section) int16 array
+        Signed linear exp codes; output column n uses unit n modulo units.
+    n_limit, k_limit : (m,) int64 arrays
+        Row m computes columns below ``n_limit`` (others are 0) and sums k below ``k_limit``.
+    a_scale : (batch, m) float32 array
+    b_scale : (batch, n or more) float32 array
+    out : (batch, m, n) float32 array, overwritten.
+    """
+    for z in range(a.shape[0]):
+        _columns(a, b, tables, z, 0, out.shape[2], n_limit, k_limit, a_scale, b_scale, out)
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def matmul_parallel(a, b, tables, n_limit, k_limit, a_scale, b_scale, out):  # type: ignore[no-untyped-def]
+    """Multi-threaded twin of `matmul`; integer sums make the bits the same."""
+    width = 16
+    blocks = (out.shape[2] + width - 1) // width
+    for job in prange(a.shape[0] * blocks):
+        z, first = np.int64(job) // blocks, np.int64(job) % blocks * width
+        last = min(first + width, out.shape[2])
+        _columns(a, b, tables, z, first, last, n_limit, k_limit, a_scale, b_scale, out)
+
+
+@njit(cache=True, nogil=True)
+def multiply(a, b, tables, a_scale, b_scale, out):  # type: ignore[no-untyped-def]
+    """Element-wise ``table_k[a_mk + b_mk]``, scaled; entry k of a row uses unit k modulo units.
+
+    Parameters
+    ----------
+    a, b : (rows, k) uint16 arrays
+    tables : (units, 3 * section) int16 array
+    a_scale, b_scale : (rows,) float32 arrays
+    out : (rows, k) float32 array, overwritten.
+    """
+    for m in range(a.shape[0]):
+        scale = a_scale[m] * b_scale[m]
+        for k in range(a.shape[1]):
+            word = np.int64(a[m, k]) + np.int64(b[m, k])
+            out[m, k] = np.float32(tables[k % tables.shape[0], word]) * scale
+
+
+@njit(cache=True, nogil=True)
+def _softmax_row(scores, limit, delta, steps, logs, exps, zero, code):  # type: ignore[no-untyped-def]
+    """Shift, exp and sum one row; take the log of the sum's mantissa.
+
+    Returns the attenuation of the mantissa, its power of two, and whether the row is invalid.
+    """
+    peak = np.float32(-np.inf)
+    invalid = False
+    for n in range(limit):
+        invalid |= not scores[n] < np.float32(np.inf)  # true for NaN as well
+        peak = max(peak, scores[n])
+    total = 0
+    for n in range(code.size):
+        fall = steps
+        if n < limit and scores[n] > np.float32(-np.inf) and not invalid:
+            fall = (peak - scores[n]) / delta + np.float32(0.5)
+        step = np.int64(fall) if fall < steps else zero
+        code[n] = step
+        total += np.int64(exps[n % exps.shape[0], step])
+    power, mantissa = 0, total
+    while mantissa >= logs.size:  # keep the leading bits, rounded
+        power += 1
+        mantissa = (total + (1 << (power - 1))) >> power
+    while 0 < mantissa <= (logs.size - 1) // 2:  # fill the DAC from the top
+        power -= 1
+        mantissa <<= 1
+    return np.int64(logs[mantissa]), power, invalid
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def softmax(scores, limit, delta, steps, logs, exps, zero, code, attenuation, power):  # type: ignore[no-untyped-def]
+    """Softmax of every row in the log domain.
+
+    Parameters
+    ----------
+    scores : (batch, m, n) float32 array
+        -inf marks masked entries.
+    limit : (m,) int64 array
+        Row m keeps the entries below ``limit``.
+    delta : float32
+        Log step.
+    steps : float32
+        Number of attenuations in use; entries that fall further are zero.
+    logs : (units, levels) uint16 array
+        Row m takes the logarithm of its sum in unit m modulo units.
+    exps : (units, 3 * section) int16 array
+        Entry n uses unit n modulo units.
+    zero : int
+        The attenuation that stands for zero.
+    code : (batch, m, n) uint16 array, overwritten
+        Attenuation of each entry against the row's maximum.
+    attenuation, power : (batch, m) int64 arrays, overwritten
+        The row's sum is ``exp(-attenuation * delta) * 2**power`` DAC ranges.
+
+    Returns
+    -------
+    invalid : int
+        Rows with NaN or +inf.
+    """
+    invalid = 0
+    for r in prange(scores.shape[0] * scores.shape[1]):
+        z, m = np.int64(r) // scores.shape[1], np.int64(r) % scores.shape[1]
+        fall, exponent, bad = _softmax_row(
+            scores[z, m], min(limit[m], scores.shape[2]), delta, steps, logs[m % logs.shape[0]],
+            exps, zero, code[z, m],
+        )  # fmt: skip
+        attenuation[z, m], power[z, m] = fall, exponent
+        invalid += bad
+    return invalid

@@ -1,0 +1,78 @@
+"""What the datasets of a library mean: units, names, axes, and which of them must be complete."""
+
+from typing import NamedTuple
+
+CIRCUITS = {"acam": "AcamData", "crossbar": "CrossbarData", "readout": "ReadoutData"}
+
+REQUIRED = {
+    "acam": ("g", "lower_v", "upper_v"),
+    "crossbar": ("g", "v_row", "v_bl", "current"),
+    "readout": ("r_input_ohm", "i_in", "v_dl", "gain_v_per_a", "offset_v"),
+}
+
+
+class Entry(NamedTuple):
+    """Meaning of one dataset; an empty axis name is a plain index."""
+
+    units: str
+    long_name: str
+    axes: tuple[str, ...]
+
+
+_G = ("g",)
+_EDGE = ("g", "overlap_offset_v")
+_ENERGY = ("energy_g", "energy_v_dl")
+
+_ENTRIES = {
+    "acam": {
+        "g": Entry("S", "RRAM conductance", _G),
+        "lower_v": Entry("V", "lower threshold at the sense time, on the data line", _G),
+        "upper_v": Entry("V", "upper threshold at the sense time, on the data line", _G),
+        "lower_static_v": Entry("V", "lower threshold, static, at the trip current", _G),
+        "upper_static_v": Entry("V", "upper threshold, static, at the trip current", _G),
+        "lower_status": Entry("1", "0 ok, 1 ok after a retry, 2 failed", _G),
+        "upper_status": Entry("1", "0 ok, 1 ok after a retry, 2 failed", _G),
+        "overlap_offset_v": Entry(
+            "V", "distance from the threshold into the match side", ("overlap_offset_v",)
+        ),
+        "lower_overlap": Entry("1", "share of the match-line drop the lower half causes", _EDGE),
+        "upper_overlap": Entry("1", "share of the match-line drop the upper half causes", _EDGE),
+        "energy_g": Entry("S", "RRAM conductance of the energy table", ("energy_g",)),
+        "energy_v_dl": Entry("V", "data-line voltage of the energy table", ("energy_v_dl",)),
+        "energy_lower_j": Entry("J", "energy of the lower half per search", _ENERGY),
+        "energy_upper_j": Entry("J", "energy of the upper half per search", _ENERGY),
+        "delay_lower_s": Entry("s", "evaluation start to match line at v_sense, lower", _ENERGY),
+        "delay_upper_s": Entry("s", "evaluation start to match line at v_sense, upper", _ENERGY),
+    },
+    "crossbar": {
+        "g": Entry("S", "RRAM conductance", _G),
+        "v_row": Entry("V", "row voltage relative to the virtual ground", ("v_row",)),
+        "v_bl": Entry("V", "bit-line voltage relative to the virtual ground", ("v_bl",)),
+        "current": Entry("A", "current from row to bit line", ("g", "v_row", "v_bl")),
+        "status": Entry("1", "0 ok, 1 ok after a retry, 2 failed", _G),
+        "settle_g": Entry("S", "mean cell conductance of the column", ("settle_g",)),
+        "settle_s": Entry("s", "time to half an LSB", ("settle_g",)),
+        "settle_energy_j": Entry("J", "energy of one column per product", ("settle_g",)),
+    },
+    "readout": {
+        "r_input_ohm": Entry("ohm", "input resistance of the transimpedance stage", ()),
+        "i_in": Entry("A", "input current", ("i_in",)),
+        "v_dl": Entry("V", "data-line voltage, one input driven", ("", "i_in")),
+        "gain_v_per_a": Entry("V/A", "gain of main +, main -, error +, error -", ()),
+        "gain_nominal_v_per_a": Entry("V/A", "the same with ideal amplifiers", ()),
+    },
+}
+
+_SUFFIXES = {"v": "V", "s": "s", "a": "A", "j": "J", "g": "S", "ohm": "ohm", "hz": "Hz"}
+
+
+def describe(circuit: str, name: str) -> Entry:
+    """Meaning of a dataset; names that are not listed tell their unit by their suffix."""
+    known = _ENTRIES[circuit].get(name)
+    if known is not None:
+        return known
+    for part in reversed(name.split("_")):
+        if part in _SUFFIXES:
+            return Entry(_SUFFIXES[part], name.replace("_", " "), ())
+    units = "A" if name.endswith("current") else "1"
+    return Entry(units, name.replace("_", " "), ())

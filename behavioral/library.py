@@ -1,0 +1,340 @@
+"""The library: one HDF5 file holds everything characterised of one technology and device.
+
+The layout is described in ``docs/library-format.md``. Files are written in one go from an image in
+memory and hold no wall-clock time, so equal runs give equal bytes and the SHA-256 names the result.
+"""
+
+import dataclasses
+import hashlib
+import io
+import json
+import logging
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from behavioral.layout import CIRCUITS, REQUIRED, describe
+from circuits.errors import FormatError, NldpeError, SimulationError
+from circuits.parameters import Device, Technology
+from circuits.plan import Provenance
+
+FILETYPE = "nldpe-library"
+VERSION = (1, 0)
+CORNER = "nominal"
+REMEDY = "make it again: nldpe characterize --out FILE.h5"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Library:
+    """Characterised tables of one technology and device.
+
+    Build it with :meth:`from_spice` or :meth:`from_hdf5`.
+
+    Attributes
+    ----------
+    device, technology : Device, Technology
+        The parameters that were simulated.
+    acam, crossbar, readout : AcamData, CrossbarData, ReadoutData
+        What ngspice measured, in SI units; see :mod:`circuits`.
+    errors : dict of str to float
+        Held-out error of the look-up models against ngspice, rms and max, in SI units and LSB.
+    versions : dict of str to str
+        Packages that made the tables.
+    sha256 : str
+        Of the file's bytes.
+    """
+
+    device: Device
+    technology: Technology
+    acam: Any
+    crossbar: Any
+    readout: Any
+    errors: dict[str, float]
+    versions: dict[str, str]
+    sha256: str
+
+    @classmethod
+    def from_spice(
+        cls, device: Device, technology: Technology, *, quick: bool = False, **run_options: Any
+    ) -> Self:
+        """Characterise all circuits with ngspice.
+
+        Parameters
+        ----------
+        device, technology : Device, Technology
+        quick : bool
+            Coarser grids: for tests and first looks.
+        **run_options
+            Passed to :func:`circuits.plan.run`: workers, executor, cache, progress.
+
+        Raises
+        ------
+        SimulationError
+            ngspice is missing, or points that an inference needs failed. All that was simulated
+            stays in the cache.
+        """
+        from circuits import acam, crossbar, readout
+
+        parts = {
+            name: module.characterize(device, technology, quick=quick, **run_options)
+            for name, module in (("acam", acam), ("crossbar", crossbar), ("readout", readout))
+        }
+        missing = _missing(parts)
+        if missing:
+            raise SimulationError(
+                f"the library is incomplete: {'; '.join(missing)}. Finished points are in the "
+                "cache; see the kept netlists of the failed ones, change the parameters, and run "
+                "nldpe characterize again"
+            )
+        return cls.from_tables(device, technology, **parts)
+
+    @classmethod
+    def from_tables(
+        cls, device: Device, technology: Technology, *, acam: Any, crossbar: Any, readout: Any
+    ) -> Self:
+        """Assemble a library from measured tables; computes held-out errors and the hash."""
+        draft = cls(device, technology, acam, crossbar, readout, {}, _versions(), "")
+        draft = dataclasses.replace(draft, errors=held_out_errors(draft))
+        return dataclasses.replace(draft, sha256=hashlib.sha256(draft._image()).hexdigest())
+
+    @classmethod
+    def from_hdf5(cls, path: str | Path) -> Self:
+        """Read a library file completely into memory and close it.
+
+        Raises
+        ------
+        FormatError
+            Not a library, another format version, truncated or corrupted, a group or dataset is
+            missing, or a table that inference needs holds NaN.
+        """
+        import h5py
+
+        path = Path(path)
+        try:
+            image = path.read_bytes()
+        except OSError as error:
+            raise FormatError(f"cannot read library {path}: {error.strerror}; {REMEDY}") from error
+        try:
+            with h5py.File(io.BytesIO(image), "r") as file:
+                return cls._read(file, path, hashlib.sha256(image).hexdigest())
+        except NldpeError:
+            raise
+        except Exception as error:  # h5py raises OSError, RuntimeError, KeyError ... when damaged
+            raise FormatError(
+                f"{path} is truncated, corrupted or no HDF5 file ({_first_line(error)}); {REMEDY}"
+            ) from error
+
+    @classmethod
+    def _read(cls, file: Any, path: Path, sha256: str) -> Self:
+        filetype = file.attrs.get("filetype")
+        if filetype != FILETYPE:
+            raise FormatError(f"{path}: filetype is {filetype!r}, expected {FILETYPE!r}; {REMEDY}")
+        version = tuple(int(part) for part in file.attrs["format_version"])
+        if version[0] != VERSION[0]:
+            raise FormatError(
+                f"{path}: format version {version[0]}.{version[1]}, this program reads "
+                f"{VERSION[0]}.x; {REMEDY}"
+            )
+        missing = [name for name in CIRCUITS if f"{name}/{CORNER}" not in file]
+        if missing:
+            raise FormatError(f"{path}: group {', '.join(missing)} is missing; {REMEDY}")
+        for name in ("device_toml", "technology_toml"):
+            digest = hashlib.sha256(file.attrs[name].encode()).hexdigest()
+            if digest != file.attrs[f"{name}_sha256"]:
+                raise FormatError(f"{path}: {name} does not match its SHA-256; {REMEDY}")
+        parts = {name: _read_group(file[f"{name}/{CORNER}"], name, path) for name in CIRCUITS}
+        incomplete = _missing(parts)
+        if incomplete:
+            raise FormatError(f"{path}: {'; '.join(incomplete)}; {REMEDY}")
+        return cls(
+            device=Device.from_text(file.attrs["device_toml"], where=f"{path}: device"),
+            technology=Technology.from_text(file.attrs["technology_toml"], where=str(path)),
+            errors={str(key): float(value) for key, value in file["errors"].attrs.items()},
+            versions=json.loads(file.attrs["versions"]),
+            sha256=sha256,
+            **parts,
+        )
+
+    def to_hdf5(self, path: str | Path) -> None:
+        """Write the library; the file appears whole or not at all."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image = self._image()
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(image)
+            Path(name).chmod(0o644)
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+    def _image(self) -> bytes:
+        """Bytes of the HDF5 file; a pure function of the content."""
+        import h5py
+
+        memory = io.BytesIO()
+        with h5py.File(memory, "w") as file:
+            file.attrs["filetype"] = FILETYPE
+            file.attrs["format_version"] = VERSION
+            file.attrs["versions"] = json.dumps(self.versions, sort_keys=True)
+            for name, text in (
+                ("device_toml", self.device.to_toml()),
+                ("technology_toml", self.technology.to_toml()),
+            ):
+                file.attrs[name] = text
+                file.attrs[f"{name}_sha256"] = hashlib.sha256(text.encode()).hexdigest()
+            group = file.create_group("errors")
+            for key in sorted(self.errors):
+                group.attrs[key] = self.errors[key]
+            for name in CIRCUITS:
+                part = file.create_group(f"{name}/{CORNER}")
+                part.attrs["temperature_c"] = float(self.technology.temperature_c)
+                _write_group(part, name, getattr(self, name))
+        return memory.getvalue()
+
+    def summary(self) -> str:
+        """Readable contents: origin, tables with axes and ranges, held-out errors."""
+        from behavioral.report import summarize
+
+        return summarize(self)
+
+    def plot(self, path: str | Path) -> None:
+        """Draw thresholds, cell current, column error and read-out transfer to an image file."""
+        from behavioral.report import draw
+
+        draw(self, Path(path))
+
+
+def held_out_errors(library: Library) -> dict[str, float]:
+    """Error of the look-up models at points ngspice measured but no table contains.
+
+    Returns
+    -------
+    dict
+        ``<model>_{rms,max}_<unit>`` and ``<model>_{rms,max}_lsb`` for the cell current, whole
+        columns with wires (LSB: range of each column over its inputs / 256) and both thresholds
+        (LSB: data-line range / 256). Empty entries (no held-out points) are left out.
+    """
+    from behavioral.crossbar import CrossbarModel
+    from behavioral.table import Table
+
+    model = CrossbarModel(library)
+    data, acam = library.crossbar, library.acam
+    found: dict[str, float] = {}
+
+    def note(name: str, unit: str, error: NDArray[Any], lsb: Any) -> None:
+        keep = np.isfinite(error)
+        scaled = np.broadcast_to(error / lsb, error.shape)
+        for suffix, values in ((unit, error[keep]), ("lsb", scaled[keep])):
+            if values.size:
+                found[f"{name}_rms_{suffix}"] = float(np.sqrt(np.mean(values**2)))
+                found[f"{name}_max_{suffix}"] = float(np.abs(values).max())
+
+    estimate = model.cell.current(data.held_out_g, data.held_out_v_row, data.held_out_v_bl)
+    full = np.abs(data.current).max()
+    note("cell_current", "a", estimate - data.held_out_current, full / 256)
+    measured = np.asarray(data.column_current, float)
+    if measured.size:
+        note(
+            "column_current",
+            "a",
+            model.solve(data.column_g, data.column_v) - measured,
+            np.ptp(measured, axis=0) / 256,
+        )
+    readout = library.technology.readout
+    step = (readout.v_dl_hi_v - readout.v_dl_lo_v) / 256
+    for bound in ("lower", "upper"):
+        table = Table(
+            bound, [("g", acam.g)], getattr(acam, f"{bound}_v"), method="pchip", log=("g",)
+        )
+        measured = np.asarray(getattr(acam, f"held_out_{bound}_v"), float)
+        note(f"acam_{bound}", "v", table(acam.held_out_g) - measured, step)
+    return found
+
+
+def _missing(parts: dict[str, Any]) -> list[str]:
+    """Required tables with NaN, in words."""
+    found = []
+    for name, fields in REQUIRED.items():
+        for key in fields:
+            values = np.asarray(getattr(parts[name], key), float)
+            bad = int((~np.isfinite(values)).sum())
+            if bad or not values.size:
+                found.append(f"{name}/{key} lacks {bad} of {values.size} points")
+    return found
+
+
+def _versions() -> dict[str, str]:
+    """Versions of what computes the tables."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for package in ("nldpe-cosim", "numpy", "scipy", "h5py", "PySpice"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "unknown"
+    return found
+
+
+def _write_group(group: Any, circuit: str, data: Any) -> None:
+    """Write one data class: arrays as datasets, scalars and provenance as attributes."""
+    fields = {item.name: getattr(data, item.name) for item in dataclasses.fields(data)}
+    origin = fields.pop("provenance")
+    group.attrs["simulator"] = origin.simulator
+    group.attrs["netlists_sha256"] = origin.sha256
+    group.attrs["jobs"], group.attrs["failed"] = origin.jobs, origin.failed
+    texts = group.create_group("netlists")
+    for kind in sorted(origin.netlists):
+        texts.create_dataset(kind, data=origin.netlists[kind])
+    for name, value in fields.items():
+        array = np.asarray(value)
+        guard = {"fletcher32": True, "chunks": array.shape} if array.ndim and array.size else {}
+        dataset = group.create_dataset(name, data=array, **guard)
+        entry = describe(circuit, name)
+        dataset.attrs["units"] = entry.units
+        dataset.attrs["long_name"] = entry.long_name
+        if name in entry.axes:
+            dataset.make_scale(name)
+    for name in fields:
+        for k, axis in enumerate(describe(circuit, name).axes):
+            if axis and axis != name and axis in fields and k < group[name].ndim:
+                group[name].dims[k].attach_scale(group[axis])
+
+
+def _read_group(group: Any, circuit: str, path: Path) -> Any:
+    """Build the circuit's data class from its group."""
+    import importlib
+
+    kind = getattr(importlib.import_module(f"circuits.{circuit}"), CIRCUITS[circuit])
+    values: dict[str, Any] = {}
+    for item in dataclasses.fields(kind):
+        if item.name == "provenance":
+            continue
+        if item.name not in group:
+            raise FormatError(f"{path}: dataset {circuit}/{item.name} is missing; {REMEDY}")
+        value = group[item.name][()]
+        values[item.name] = value if isinstance(value, np.ndarray) else float(value)
+    netlists = {key: group["netlists"][key][()].decode() for key in group["netlists"]}
+    attrs = group.attrs
+    values["provenance"] = Provenance(
+        str(attrs["simulator"]),
+        netlists,
+        str(attrs["netlists_sha256"]),
+        int(attrs["jobs"]),
+        int(attrs["failed"]),
+    )
+    return kind(**values)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

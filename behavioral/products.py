@@ -1,0 +1,395 @@
+"""Data-dependent products and softmax by log, add and exp, on the codes of noisy ACAM units."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from behavioral.acam import AcamModel, Seed, Windows
+from behavioral.kernels import products as kernels
+from behavioral.noise import seed_path
+from circuits.errors import ParameterError
+
+SingleArray = NDArray[np.float32]
+CodeArray = NDArray[np.uint16]
+
+_SERIAL_BELOW = 1 << 16  # look-ups that one thread finishes before others would wake up
+
+
+@dataclass(frozen=True)
+class LogCodes:
+    """Signed values as packed log codes; the last axis is the one a product sums over.
+
+    Parameters
+    ----------
+    code : (..., rows, k) uint16 array
+        Attenuation below the row's scale in log steps, plus the section size if negative. See
+        `behavioral.kernels.products`.
+    scale : (..., rows) float32 array
+        Magnitude of attenuation 0 in each row.
+    clipped : int
+        Values beyond the ceiling when encoding.
+    """
+
+    code: CodeArray
+    scale: SingleArray
+    clipped: int = 0
+
+    def __getitem__(self, key: Any) -> LogCodes:
+        """Index leading axes (not the last) of codes and scales together."""
+        return LogCodes(self.code[key], self.scale[key])
+
+
+@dataclass(frozen=True)
+class ProductModel:
+    """Log and exp ACAM units as tables over DAC codes. Build with `program`.
+
+    A product ``a * b`` runs in these steps:
+
+    1. sign and magnitude; the magnitude over its ceiling is a linear DAC code of ``in_bits``;
+    2. a log unit turns it into a log code of ``bits``, kept here as an *attenuation*: the number
+       of steps ``delta`` below the maximum. Log code 0 is reserved for zero and whatever lies
+       ``2**bits - 1`` steps or more below the maximum;
+    3. digital addition of two attenuations, or zero if one of them is zero;
+    4. a DAC and an exp unit turn the sum into a linear code of ``out_bits``; attenuations beyond
+       the DAC's range are zero;
+    5. digital sum with signs, times the scales of the two rows.
+
+    Both conversions see DAC levels only, so each unit is a table, its noisy thresholds inside.
+    Windows are placed midway between DAC levels. The log step is ``ln 2 / steps_per_octave``, so
+    that powers of two are exact shifts; 31 steps at 8 bits reach 5.7 nepers, a little more than
+    the range of an 8-bit linear code (our choice; UNKNOWN in the paper). The log units' data line
+    is inverted (small magnitudes at high voltage), because thresholds of high conductance are the
+    least noisy and small magnitudes the most sensitive; the exp units' is not, so that large
+    outputs lie there (our choice as well).
+
+    Parameters
+    ----------
+    bits, in_bits, out_bits : int
+        Log code, linear input of the log unit, linear output of the exp unit.
+    delta : float
+        Log step [neper].
+    logs : (units, 2**in_bits) uint16 array
+        Attenuation for each linear code; the zero code marks zero.
+    exps : (units, 3 * section) int16 array
+        Linear output code for each sum of packed codes.
+    rows : (int, int)
+        ACAM rows of one log and one exp unit.
+    """
+
+    bits: int
+    in_bits: int
+    out_bits: int
+    delta: float
+    logs: CodeArray
+    exps: NDArray[np.int16]
+    rows: tuple[int, int]
+
+    @classmethod
+    def program(
+        cls,
+        acam: AcamModel | None,
+        *,
+        units: int = 256,
+        bits: int = 8,
+        in_bits: int | None = None,
+        out_bits: int | None = None,
+        steps_per_octave: int | None = None,
+        exp_range: float | None = None,
+        seed: Seed = 0,
+        noise: bool | float = True,
+        gray: bool = True,
+    ) -> ProductModel:
+        """Program the log and exp units of one core.
+
+        Parameters
+        ----------
+        acam : AcamModel or None
+            None: exact quantised functions, no ACAM behind them.
+        units : int
+            Columns of a core; lane or output column j uses unit j modulo units.
+        bits, in_bits, out_bits : int
+            Default of the last two: ``bits``.
+        steps_per_octave : int or None
+            Log steps per factor of two. Default: as many as keep every non-zero linear code above
+            the floor (31 at 8 bits).
+        exp_range : float or None [neper]
+            Attenuation at the lower end of the exp unit's data line. Default: just beyond the
+            last product that rounds to a code above 0.
+        seed, noise, gray
+            As in `AcamModel.program`.
+
+        Raises
+        ------
+        ParameterError
+            Bits outside 2..12, no units, or a range without any code.
+        """
+        in_bits, out_bits = in_bits or bits, out_bits or bits
+        for name, value in (("bits", bits), ("in_bits", in_bits), ("out_bits", out_bits)):
+            if not 2 <= value <= 12:
+                raise ParameterError(f"{name} = {value}: products take 2 to 12 bits")
+        if units < 1:
+            raise ParameterError(f"units = {units}: a core has at least one column")
+        steps = steps_per_octave or max(int((2**bits - 2) / math.log2(2**in_bits - 1)), 1)
+        delta = math.log(2.0) / steps
+        full = 2**out_bits - 1
+        reach = exp_range if exp_range is not None else math.log(2 * full) + delta
+        if not delta < reach < math.inf:
+            raise ParameterError(f"exp_range = {reach:g} neper must exceed one step, {delta:g}")
+        log_codes = _log_codes(in_bits, bits, delta)
+        last = math.ceil(reach / delta)
+        exp_codes = np.floor(full * np.exp(np.arange(-last, 1) * delta) + 0.5).astype(np.int64)
+        tables, rows = [], []
+        for name, codes, width in (("log", log_codes[::-1], bits), ("exp", exp_codes, out_bits)):
+            windows = Windows.from_levels(codes, (0.0, 1.0), (0.0, 1.0), bits=width, gray=gray)
+            tables.append(_unit_tables(acam, windows, codes, units, seed, name, noise))
+            rows.append(windows.rows)
+        section = 4 << bits
+        zero = section // 2 - 1
+        top = 2**bits - 1
+        inverted = tables[0][:, ::-1]
+        logs = np.where(inverted == 0, zero, top - inverted).astype(np.uint16)
+        exps = np.zeros((units, 3, section), np.int16)
+        reach_codes = min(last + 1, zero)
+        exps[:, :, :reach_codes] = tables[1][:, None, ::-1][:, :, :reach_codes]
+        exps[:, 1] *= -1
+        return cls(
+            bits, in_bits, out_bits, delta, logs, exps.reshape(units, -1), (rows[0], rows[1])
+        )
+
+    @property
+    def section(self) -> int:
+        """Codes of one sign section; the sign is this many added to an attenuation."""
+        return 4 << self.bits
+
+    @property
+    def zero(self) -> int:
+        """The attenuation that stands for zero."""
+        return self.section // 2 - 1
+
+    def encode(
+        self, x: ArrayLike, ceiling: ArrayLike, *, block: bool = True, by_row: bool = False
+    ) -> LogCodes:
+        """Convert values to log codes.
+
+        Parameters
+        ----------
+        x : (..., rows, k) float array
+        ceiling : float or (..., rows) float array
+            Magnitude of the highest DAC code, broadcast to the rows; larger values saturate and
+            are counted.
+        block : bool
+            Subtract each row's smallest attenuation digitally and put it into the scale, so that
+            the products of a row of small values use the whole range of the exp unit.
+        by_row : bool
+            Convert by the unit of the row rather than of the place in the row: for an operand
+            that is stored transposed.
+
+        Raises
+        ------
+        ParameterError
+            NaN in ``x``, or a ceiling that is not positive and finite.
+        """
+        x = np.ascontiguousarray(x, dtype=np.float32)
+        if x.ndim < 2:
+            raise ParameterError(f"x of shape {x.shape}: log codes have at least rows and k")
+        rows = x.shape[:-1]
+        high = np.ascontiguousarray(np.broadcast_to(np.asarray(ceiling, np.float32), rows))
+        if not np.all((high > 0) & np.isfinite(high)):
+            raise ParameterError("the ceiling of log codes must be positive and finite")
+        code = np.empty(x.shape, np.uint16)
+        shift = np.empty(rows, np.int64)
+        clipped = kernels.encode(
+            _batched(x, 3), _batched(high, 2), self.logs, self.section, block, by_row,
+            _batched(code, 3), _batched(shift, 2),
+        )  # fmt: skip
+        if clipped and np.isnan(x).any():
+            raise ParameterError(f"NaN in {np.isnan(x).sum()} of {x.size} operands of a product")
+        scale = (high * np.exp(-self.delta * shift)).astype(np.float32)
+        return LogCodes(code, scale, int(clipped))
+
+    def decode(self, codes: LogCodes) -> SingleArray:
+        """Return the values that log codes stand for, exactly; for inspection and tests."""
+        attenuation = codes.code % self.section
+        value = np.where(attenuation == self.zero, 0.0, np.exp(-self.delta * attenuation))
+        sign = np.where(codes.code >= self.section, -1.0, 1.0)
+        return np.asarray(sign * value * codes.scale[..., None], dtype=np.float32)
+
+    def matmul(
+        self,
+        a: LogCodes,
+        b: LogCodes,
+        *,
+        columns: int | None = None,
+        n_limit: ArrayLike | None = None,
+        k_limit: ArrayLike | None = None,
+    ) -> SingleArray:
+        """Matrix product ``a @ b.T``: both operands have the summed axis last.
+
+        Parameters
+        ----------
+        a : LogCodes of (..., m, k)
+        b : LogCodes of (..., n, k), same leading axes
+            Both axes may be longer than used (a cache with spare room): the first ``columns``
+            rows and the first k entries of ``a`` count.
+        columns : int or None
+            Output columns n; None: all rows of ``b``.
+        n_limit, k_limit : (m,) int arrays or None
+            Causal structure: row m has output columns below ``n_limit[m]`` (others are 0), and
+            sums entries below ``k_limit[m]``.
+
+        Returns
+        -------
+        out : (..., m, n) float32 array
+
+        Raises
+        ------
+        ParameterError
+            Shapes that do not fit.
+        """
+        left, right = _batched(a.code, 3), _batched(b.code, 3)
+        batch, m, k = left.shape
+        n = right.shape[1] if columns is None else columns
+        if a.code.shape[:-2] != b.code.shape[:-2] or k > right.shape[2] or n > right.shape[1]:
+            raise ParameterError(
+                f"log codes {a.code.shape} and {b.code.shape} do not multiply to {n} columns:"
+                " both are (..., rows, k) with equal leading axes"
+            )
+        out = np.empty((batch, m, n), np.float32)
+        full = np.float32(2**self.out_bits - 1)
+        serial = out.size * k < _SERIAL_BELOW or numba.get_num_threads() == 1
+        kernel = kernels.matmul if serial else kernels.matmul_parallel
+        kernel(
+            left, right, self.exps, _limit(n_limit, m, n), _limit(k_limit, m, k),
+            _batched(a.scale, 2) / full, _batched(b.scale, 2), out,
+        )  # fmt: skip
+        return out.reshape(*a.code.shape[:-1], n)
+
+    def multiply(self, a: LogCodes, b: LogCodes) -> SingleArray:
+        """Element-wise product of equally shaped operands, (..., rows, k) float32."""
+        if a.code.shape != b.code.shape:
+            raise ParameterError(f"log codes {a.code.shape} and {b.code.shape} differ in shape")
+        k = a.code.shape[-1]
+        out = np.empty(a.code.shape, np.float32)
+        kernels.multiply(
+            np.ascontiguousarray(a.code).reshape(-1, k),
+            np.ascontiguousarray(b.code).reshape(-1, k),
+            self.exps,
+            a.scale.ravel() / np.float32(2**self.out_bits - 1),
+            b.scale.ravel(),
+            out.reshape(-1, k),
+        )
+        return out
+
+    def softmax(self, scores: ArrayLike, *, limit: ArrayLike | None = None) -> LogCodes:
+        """Softmax over the last axis, as log codes for the product with the values.
+
+        The row maximum is subtracted digitally and the difference rounded to log steps; exp units
+        and a digital sum give the denominator, whose leading bits go through a log unit. The
+        quotient is a subtraction, and the exp of the softmax cancels against the log of the
+        product that follows.
+
+        Parameters
+        ----------
+        scores : (..., m, n) float array
+            -inf masks an entry.
+        limit : (m,) int array or None
+            Row m keeps the entries below ``limit[m]`` (causal mask).
+
+        Returns
+        -------
+        probabilities : LogCodes of (..., m, n)
+            A row without any entry is all zero.
+
+        Raises
+        ------
+        ParameterError
+            NaN or +inf in the scores.
+        """
+        codes, attenuation, power = self._softmax(scores, limit)
+        ratio = np.float64(2**self.in_bits - 1) / np.float64(2**self.out_bits - 1)
+        total = np.exp(-self.delta * attenuation) * np.exp2(power) * ratio
+        scale = np.where(attenuation == self.zero, 0.0, 1.0 / total).astype(np.float32)
+        return LogCodes(codes, scale)
+
+    def probabilities(self, scores: ArrayLike, *, limit: ArrayLike | None = None) -> SingleArray:
+        """Softmax through a second exp, as published: linear codes of ``out_bits`` over full scale.
+
+        Parameters and errors as in `softmax`; returns (..., m, n) float32.
+        """
+        codes, attenuation, power = self._softmax(scores, limit)
+        ratio = math.log((2**self.in_bits - 1) / (2**self.out_bits - 1))
+        total = np.rint((power * math.log(2.0) + ratio) / self.delta) - attenuation
+        sums = codes + np.maximum(total, 0).astype(np.int64)[..., None]
+        sums = np.where(codes == self.zero, self.zero, np.minimum(sums, self.zero))
+        units = np.arange(codes.shape[-1]) % self.exps.shape[0]
+        linear = self.exps[units, sums].astype(np.float32)
+        return np.asarray(linear / np.float32(2**self.out_bits - 1))
+
+    def _softmax(
+        self, scores: ArrayLike, limit: ArrayLike | None
+    ) -> tuple[CodeArray, NDArray[np.int64], NDArray[np.int64]]:
+        scores = np.ascontiguousarray(scores, dtype=np.float32)
+        if scores.ndim < 2:
+            raise ParameterError(f"scores of shape {scores.shape}: give (..., m, n)")
+        m, n = scores.shape[-2:]
+        code = np.empty(scores.shape, np.uint16)
+        attenuation = np.empty(scores.shape[:-1], np.int64)
+        power = np.empty_like(attenuation)
+        invalid = kernels.softmax(
+            _batched(scores, 3), _limit(limit, m, n), np.float32(self.delta),
+            np.float32(self.zero), self.logs, self.exps, self.zero, _batched(code, 3),
+            _batched(attenuation, 2), _batched(power, 2),
+        )  # fmt: skip
+        if invalid:
+            raise ParameterError(f"NaN or +inf in {invalid} rows of the attention scores")
+        return code, attenuation, power
+
+
+def _log_codes(in_bits: int, bits: int, delta: float) -> NDArray[np.int64]:
+    """Log code of every linear code: 0 below the floor, 2**bits - 1 at full scale."""
+    top = 2**bits - 1
+    linear = np.arange(1, 2**in_bits) / (2**in_bits - 1)
+    codes = np.floor(top + np.log(linear) / delta + 0.5)
+    return np.concatenate([[0], np.maximum(codes, 0)]).astype(np.int64)
+
+
+def _unit_tables(
+    acam: AcamModel | None,
+    windows: Windows,
+    codes: NDArray[np.int64],
+    units: int,
+    seed: Seed,
+    name: str,
+    noise: bool | float,
+) -> NDArray[np.int64]:
+    """Codes of every unit at every DAC level, (units, levels)."""
+    if acam is None:
+        return np.broadcast_to(codes, (units, codes.size))
+    lo, hi = windows.on_data_line()
+    unit = acam.program(
+        lo, hi, windows.bit, windows.bits, seed=(*seed_path(seed), ord(name[0])), noise=noise,
+        gray=windows.gray, columns=units, levels=codes.size, keep_thresholds=False,
+    )  # fmt: skip
+    return np.broadcast_to(unit.table, (units, codes.size)).astype(np.int64)
+
+
+def _batched(array: NDArray[Any], ndim: int) -> NDArray[Any]:
+    """View with all leading axes merged into one, C-contiguous."""
+    split = array.ndim - ndim + 1
+    shape = (math.prod(array.shape[:split]), *array.shape[split:])
+    return np.ascontiguousarray(array).reshape(shape)
+
+
+def _limit(limit: ArrayLike | None, rows: int, highest: int) -> NDArray[np.int64]:
+    if limit is None:
+        return np.full(rows, highest, np.int64)
+    limit = np.ascontiguousarray(limit, dtype=np.int64)
+    if limit.shape != (rows,):
+        raise ParameterError(f"limits of shape {limit.shape}; give one for each of {rows} rows")
+    return np.asarray(np.clip(limit, 0, highest), dtype=np.int64)

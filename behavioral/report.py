@@ -1,0 +1,108 @@
+"""What ``nldpe inspect`` shows of a library: a summary in text, and plots."""
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from behavioral.layout import CIRCUITS, describe
+
+if TYPE_CHECKING:
+    from behavioral.library import Library
+
+
+def summarize(library: "Library") -> str:
+    """Readable contents of a library: origin, tables, axes and ranges, held-out errors."""
+    lines = [
+        f"device       {library.device.name}: {library.device.description}",
+        f"technology   {library.technology.name}: {library.technology.description}",
+        f"sha256       {library.sha256}",
+        "made with    " + ", ".join(f"{k} {v}" for k, v in sorted(library.versions.items())),
+    ]
+    for circuit in CIRCUITS:
+        data = getattr(library, circuit)
+        origin = data.provenance
+        lines += [
+            "",
+            f"{circuit}: {origin.jobs} jobs with {origin.simulator}, {origin.failed} failed",
+        ]
+        for item in dataclasses.fields(data):
+            if item.name != "provenance":
+                lines.append("  " + _describe(circuit, item.name, getattr(data, item.name)))
+    lines += ["", "held-out error of the look-up models against ngspice (LSB: 8 bits)"]
+    lines += [f"  {key:26} {value:.4g}" for key, value in sorted(library.errors.items())]
+    return "\n".join(lines)
+
+
+def _describe(circuit: str, name: str, value: Any) -> str:
+    entry = describe(circuit, name)
+    array = np.asarray(value, float)
+    shape = "x".join(str(n) for n in array.shape) or "scalar"
+    good = array[np.isfinite(array)]
+    span = f"{good.min():.4g} .. {good.max():.4g}" if good.size else "no values"
+    if array.ndim == 0:
+        span = f"{float(array):.4g}"
+    lost = f", {array.size - good.size} not finite" if good.size < array.size else ""
+    units = f" {entry.units}" if entry.units != "1" else ""
+    named = [axis for axis in entry.axes if axis and axis != name]
+    axes = " over " + ", ".join(named) if named else ""
+    return f"{name:22} {shape:10} {span}{units}{lost}  {entry.long_name}{axes}"
+
+
+def draw(library: "Library", path: Path) -> None:
+    """Four panels: thresholds, cell current, held-out column error, read-out transfer."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 7.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(2, 2)
+    _draw_thresholds(axes[0, 0], library)
+    _draw_cell(axes[0, 1], library)
+    _draw_columns(axes[1, 0], library)
+    _draw_readout(axes[1, 1], library)
+    figure.suptitle(f"{library.device.name} in {library.technology.name}")
+    figure.savefig(path, dpi=150)
+
+
+def _draw_thresholds(ax: Any, library: "Library") -> None:
+    acam = library.acam
+    for bound, colour in (("lower", "C0"), ("upper", "C1")):
+        ax.semilogx(acam.g * 1e6, getattr(acam, f"{bound}_v"), colour, label=f"{bound} (sense)")
+        static = getattr(acam, f"{bound}_static_v")
+        ax.semilogx(acam.g * 1e6, static, colour, ls=":", label=f"{bound} (static)")
+        measured = getattr(acam, f"held_out_{bound}_v")
+        ax.semilogx(acam.held_out_g * 1e6, measured, colour, marker=".", ls="none")
+    ax.set(xlabel="RRAM conductance [uS]", ylabel="threshold [V]", title="ACAM")
+    ax.legend(fontsize="small")
+
+
+def _draw_cell(ax: Any, library: "Library") -> None:
+    data = library.crossbar
+    middle = int(np.argmin(np.abs(data.v_bl)))
+    for k in np.unique(np.linspace(data.g.size // 2, data.g.size - 1, 5).astype(int)):
+        label = f"{data.g[k] * 1e6:.3g} uS"
+        ax.plot(data.v_row, data.current[k, :, middle] * 1e6, label=label)
+    ax.set(xlabel="row voltage [V]", ylabel="current [uA]", title="1T1R cell, bit line at 0 V")
+    ax.legend(fontsize="small")
+
+
+def _draw_columns(ax: Any, library: "Library") -> None:
+    from behavioral.crossbar import CrossbarModel
+
+    data = library.crossbar
+    if np.size(data.column_current):
+        model = CrossbarModel(library).solve(data.column_g, data.column_v)
+        lsb = np.ptp(data.column_current, axis=0) / 256
+        error = (model - data.column_current) / lsb
+        ax.plot(data.column_current.ravel() * 1e6, error.ravel(), ".")
+    ax.set(xlabel="column current, ngspice [uA]", ylabel="model error [LSB]", title="whole columns")
+
+
+def _draw_readout(ax: Any, library: "Library") -> None:
+    data = library.readout
+    for name, curve in zip(("main +", "main -", "error +", "error -"), data.v_dl, strict=False):
+        ax.plot(data.i_in * 1e6, curve, label=name)
+    ax.set(xlabel="column current [uA]", ylabel="data line [V]", title="read-out")
+    ax.legend(fontsize="small")

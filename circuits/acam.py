@@ -1,0 +1,351 @@
+"""The 6T2M ACAM cell and its match line: characterisation and replay.
+
+A half of the cell discharges its match line when the data line lies outside its bound. Two
+thresholds are measured for each bound and conductance: the static one, where the pull-down carries
+``i_trip_a``, and the one that counts, where the match line is at ``v_sense_v`` at the sense time.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from circuits.parameters import Device, Technology
+from circuits.plan import Provenance
+from circuits.search import Floats, Half, SearchBench, Status
+
+# Offsets at which the overlap of a half with its match side is measured [V].
+OFFSETS = (0.0, 1e-3, 2e-3, 4e-3, 7e-3, 12e-3, 20e-3, 35e-3, 60e-3, 100e-3)
+OFFSET_FREE = 0.3  # so far inside the match side a half no longer discharges its line [V]
+
+
+@dataclass(frozen=True)
+class AcamData:
+    """Characterised ACAM cell.
+
+    Attributes
+    ----------
+    g : (n,) float array [S]
+        Logarithmic RRAM conductance axis; reaches below g_min and above g_max.
+    lower_v, upper_v : (n,) float arrays [V]
+        Data-line threshold of each bound at the sense time.
+    lower_static_v, upper_static_v : (n,) float arrays [V]
+        Data-line voltage at which the pull-down carries ``i_trip_a``.
+    lower_status, upper_status : (n,) int8 arrays
+        0 ok, 1 ok after a retry, 2 failed (thresholds NaN).
+    overlap_offset_v : (m,) float array [V]
+        Distance of the data line from the threshold into the match side.
+    lower_overlap, upper_overlap : (n, m) float arrays
+        Drop of the match line at the sense time over the drop that trips it; 1 at offset 0. With
+        one shared match line a row matches where both halves' overlaps add to less than 1.
+    held_out_g, held_out_lower_v, held_out_upper_v : (h,) float arrays [S], [V], [V]
+        Thresholds at conductances that are not on the axis.
+    window_g_lo, window_g_hi : (w,) float arrays [S]
+        Conductances of whole rows programmed to narrow windows.
+    window_lower_v, window_upper_v : (w,) float arrays [V]
+        The edges between which those rows match; NaN when they match nowhere.
+    energy_g : (e,) float array [S]
+    energy_v_dl : (d,) float array [V]
+    energy_lower_j, energy_upper_j : (e, d) float arrays [J]
+        Energy of a half for one search (precharge and evaluation) without its match line.
+    energy_match_line_j : (2,) float array [J]
+        Energy to precharge a match line after a match and after a mismatch.
+    delay_lower_s, delay_upper_s : (e, d) float arrays [s]
+        From the start of the evaluation to the match line at ``v_sense_v``; inf when later than
+        the sense time.
+    provenance : Provenance
+    """
+
+    g: Floats
+    lower_v: Floats
+    upper_v: Floats
+    lower_static_v: Floats
+    upper_static_v: Floats
+    lower_status: NDArray[np.int8]
+    upper_status: NDArray[np.int8]
+    overlap_offset_v: Floats
+    lower_overlap: Floats
+    upper_overlap: Floats
+    held_out_g: Floats
+    held_out_lower_v: Floats
+    held_out_upper_v: Floats
+    window_g_lo: Floats
+    window_g_hi: Floats
+    window_lower_v: Floats
+    window_upper_v: Floats
+    energy_g: Floats
+    energy_v_dl: Floats
+    energy_lower_j: Floats
+    energy_upper_j: Floats
+    energy_match_line_j: Floats
+    delay_lower_s: Floats
+    delay_upper_s: Floats
+    provenance: Provenance
+
+
+def characterize(
+    device: Device, technology: Technology, *, quick: bool = False, **run_options: Any
+) -> AcamData:
+    """Measure thresholds, overlap, energy and delay of the cell in ngspice.
+
+    Parameters
+    ----------
+    device, technology : Device, Technology
+    quick : bool
+        A coarse plan of a few seconds, for tests and first looks.
+    **run_options
+        As ``circuits.plan.run``: workers, executor, cache, progress.
+    """
+    bench = SearchBench(device, technology, run_options)
+    g = conductance_axis(device, 13 if quick else 61)
+    midpoints = np.sqrt(g[1:] * g[:-1])
+    held_out = midpoints[4:10:2] if quick else midpoints[1::3]
+    bounds = {half: _measure_bound(bench, half, g, held_out, quick) for half in HALVES}
+    lower, upper = bounds["lower"], bounds["upper"]
+    windows = _measure_windows(bench, g, lower["v"], upper["v"], quick)
+    energy = _measure_energy(bench, device, quick)
+    return AcamData(
+        g=g,
+        lower_v=lower["v"],
+        upper_v=upper["v"],
+        lower_static_v=lower["static"],
+        upper_static_v=upper["static"],
+        lower_status=lower["status"].astype(np.int8),
+        upper_status=upper["status"].astype(np.int8),
+        overlap_offset_v=np.array(OFFSETS),
+        lower_overlap=lower["overlap"],
+        upper_overlap=upper["overlap"],
+        held_out_g=held_out,
+        held_out_lower_v=lower["held_out"],
+        held_out_upper_v=upper["held_out"],
+        **windows,
+        **energy,
+        provenance=bench.log.provenance(),
+    )
+
+
+def replay(
+    device: Device,
+    technology: Technology,
+    g_lo: Floats,
+    g_hi: Floats,
+    v_dl: Floats,
+    **run_options: Any,
+) -> Floats:
+    """Search whole rows at transistor level.
+
+    Parameters
+    ----------
+    g_lo, g_hi : (n,) float arrays [S]
+        RRAM conductances of the lower and the upper half.
+    v_dl : (n,) float array [V]
+        Data line of each row.
+
+    Returns
+    -------
+    (n,) float array [V]
+        Match line at the sense time; with two match lines the lower of the two. NaN where the
+        simulation failed.
+    """
+    bench = SearchBench(device, technology, run_options)
+    g_lo, g_hi, v_dl = np.broadcast_arrays(
+        *(np.asarray(x, dtype=float) for x in (g_lo, g_hi, v_dl))
+    )
+    lines = [bench.row(*point) for point in zip(g_lo.flat, g_hi.flat, v_dl.flat, strict=True)]
+    return bench.search(lines, "search-row")[0].reshape(g_lo.shape)
+
+
+def is_match(technology: Technology, v_ml: Floats) -> NDArray[np.bool_]:
+    """Tell which rows match, from their match-line voltage at the sense time."""
+    return np.asarray(v_ml > technology.acam.v_sense_v)
+
+
+def conductance_axis(device: Device, points: int) -> Floats:
+    """Return a logarithmic axis that programming noise does not leave (five sigma at g_min)."""
+    return np.geomspace(0.2 * device.g_min_s, 1.1 * device.g_max_s, points)
+
+
+HALVES: tuple[Half, Half] = ("lower", "upper")
+
+
+def _measure_bound(
+    bench: SearchBench, half: Half, g: Floats, held_out: Floats, quick: bool
+) -> dict[str, Floats]:
+    """Measure one bound on the axis and at the held-out conductances."""
+    points = np.concatenate([g, held_out])
+    static, status = bench.static(half, points)
+    v, searched = _sense_thresholds(bench, half, points, static)
+    n = len(g)
+    return {
+        "v": v[:n],
+        "static": static[:n],
+        "status": np.maximum(status, searched)[:n],
+        "held_out": v[n:],
+        "overlap": _measure_overlap(bench, half, g, v[:n]),
+    }
+
+
+def _sense_thresholds(
+    bench: SearchBench, half: Half, g: Floats, static: Floats
+) -> tuple[Floats, Status]:
+    """Find the data-line voltage that puts the match line at ``v_sense_v`` at the sense time."""
+
+    def overshoot(index: NDArray[np.intp], v_dl: Floats) -> tuple[Floats, Status]:
+        lines = [bench.half(half, g[k], v) for k, v in zip(index, v_dl, strict=True)]
+        v_ml, status = bench.search(lines, f"search-{half}")
+        return v_ml - bench.technology.acam.v_sense_v, status
+
+    # The static threshold is a guess to within 0.1 V; where it is wrong the whole range is scanned.
+    span = np.linspace(-0.12, 0.12, 7)
+    guess = np.where(np.isnan(static), np.mean(bench.v_sweep), static)
+    bracket, status = _bracket(overshoot, guess[:, None] + span)
+    lost = np.flatnonzero(np.isnan(bracket[:, 0]))
+    if len(lost):
+        wide = np.tile(np.linspace(*bench.v_sweep, 33), (len(lost), 1))
+        found, status[lost] = _bracket(lambda k, v: overshoot(lost[k], v), wide)
+        bracket[lost] = found
+    for inner in (5, 4):
+        bracket = _narrow(overshoot, bracket, inner)
+    v = _finish(overshoot, bracket)
+    return v, np.where(np.isnan(v), 2, status).astype(np.int8)
+
+
+Overshoot = Callable[[NDArray[np.intp], Floats], tuple[Floats, Status]]
+
+
+def _bracket(overshoot: Overshoot, v: Floats) -> tuple[Floats, Status]:
+    """Evaluate rows of trial voltages; return (v_a, v_b, y_a, y_b) around the sign change."""
+    rows, columns = v.shape
+    index = np.repeat(np.arange(rows), columns)
+    y, status = overshoot(index, v.ravel())
+    worst = status.reshape(rows, columns).max(axis=1)
+    return _first_change(v, y.reshape(rows, columns)), worst
+
+
+def _first_change(v: Floats, y: Floats) -> Floats:
+    out = np.full((len(v), 4), np.nan)
+    for k in range(len(v)):
+        good = np.flatnonzero(np.isfinite(y[k]))
+        change = np.flatnonzero(np.diff(np.signbit(y[k, good])))
+        if len(change):
+            a, b = good[change[0]], good[change[0] + 1]
+            out[k] = v[k, a], v[k, b], y[k, a], y[k, b]
+    return out
+
+
+def _narrow(overshoot: Overshoot, bracket: Floats, inner: int) -> Floats:
+    """Divide each bracket at ``inner`` points and return the part with the sign change."""
+    good = np.flatnonzero(np.isfinite(bracket[:, 0]))
+    if len(good) == 0:
+        return bracket
+    share = np.linspace(0, 1, inner + 2)
+    v = bracket[good, :1] + share * (bracket[good, 1:2] - bracket[good, :1])
+    y, _ = overshoot(np.repeat(good, inner), v[:, 1:-1].ravel())
+    y = np.hstack([bracket[good, 2:3], y.reshape(-1, inner), bracket[good, 3:4]])
+    out = np.full_like(bracket, np.nan)
+    out[good] = _first_change(v, y)
+    return out
+
+
+def _finish(overshoot: Overshoot, bracket: Floats) -> Floats:
+    """Interpolate within the bracket, test 0.1 mV to each side, and interpolate once more."""
+    va, vb, ya, yb = bracket.T
+    v: Floats = va - ya * (vb - va) / (yb - ya)
+    good = np.flatnonzero(np.isfinite(v))
+    if len(good):
+        trial = np.column_stack([v[good] - 1e-4, v[good] + 1e-4])
+        y, _ = overshoot(np.repeat(good, 2), trial.ravel())
+        y = y.reshape(-1, 2)
+        slope = (y[:, 1] - y[:, 0]) / 2e-4
+        v[good] = v[good] - y.mean(axis=1) / slope
+    return v
+
+
+def _measure_overlap(bench: SearchBench, half: Half, g: Floats, v: Floats) -> Floats:
+    """Measure the drop of the match line at offsets into the match side, over the tripping drop."""
+    sign = 1.0 if half == "lower" else -1.0
+    offsets = np.array([*OFFSETS[1:], OFFSET_FREE])
+    good = np.flatnonzero(np.isfinite(v))
+    out = np.full((len(g), len(OFFSETS)), np.nan)
+    if len(good) == 0:
+        return out
+    lines = [bench.half(half, g[k], v[k] + sign * offset) for k in good for offset in offsets]
+    v_ml = bench.search(lines, f"search-{half}")[0].reshape(len(good), len(offsets))
+    free = v_ml[:, -1:]
+    out[good] = np.hstack(
+        [np.ones((len(good), 1)), (free - v_ml[:, :-1]) / (free - bench.technology.acam.v_sense_v)]
+    )
+    return out
+
+
+def _measure_windows(
+    bench: SearchBench, g: Floats, lower: Floats, upper: Floats, quick: bool
+) -> dict[str, Floats]:
+    """Measure the edges of whole rows programmed to windows of 2 to 32 LSB."""
+    readout = bench.technology.readout
+    lsb = (readout.v_dl_hi_v - readout.v_dl_lo_v) / 256
+    centres = readout.v_dl_lo_v + lsb * (
+        np.array([64, 192]) if quick else np.array([32, 96, 160, 224])
+    )
+    widths = lsb * (np.array([4, 32]) if quick else np.array([2, 4, 8, 32]))
+    centre, width = (x.ravel() for x in np.meshgrid(centres, widths))
+    g_lo = invert_threshold(g, lower, centre - width / 2)
+    g_hi = invert_threshold(g, upper, centre + width / 2)
+
+    def overshoot(index: NDArray[np.intp], v_dl: Floats) -> tuple[Floats, Status]:
+        lines = [bench.row(g_lo[k], g_hi[k], v) for k, v in zip(index, v_dl, strict=True)]
+        v_ml, status = bench.search(lines, "search-row")
+        return v_ml - bench.technology.acam.v_sense_v, status
+
+    reach = np.linspace(0, 1, 5)
+    trials = centre[:, None] + np.concatenate([-reach[::-1], reach[1:]]) * (
+        width[:, None] * 0.55 + lsb
+    )
+    index = np.repeat(np.arange(len(centre)), trials.shape[1])
+    y = overshoot(index, trials.ravel())[0].reshape(trials.shape)
+    edges = {}
+    for name, v_side, y_side in (("lower", trials, y), ("upper", trials[:, ::-1], y[:, ::-1])):
+        bracket = _first_change(v_side, y_side)
+        edges[name] = _finish(overshoot, _narrow(overshoot, bracket, 4))
+    return {
+        "window_g_lo": g_lo,
+        "window_g_hi": g_hi,
+        "window_lower_v": edges["lower"],
+        "window_upper_v": edges["upper"],
+    }
+
+
+def invert_threshold(g: Floats, threshold: Floats, v: Floats) -> Floats:
+    """Return the conductance whose threshold is ``v``, by monotone interpolation in ln G."""
+    from scipy.interpolate import PchipInterpolator
+
+    good = np.isfinite(threshold)
+    if good.sum() < 2:
+        return np.full(np.shape(v), float(np.sqrt(g[0] * g[-1])))
+    inverse = PchipInterpolator(threshold[good], np.log(g[good]))
+    inside = np.clip(v, threshold[good][0], threshold[good][-1])
+    found: Floats = np.asarray(np.exp(inverse(inside)), dtype=np.float64)
+    return found
+
+
+def _measure_energy(bench: SearchBench, device: Device, quick: bool) -> dict[str, Floats]:
+    """Measure energy and delay of both halves on a grid of conductance and data-line voltage."""
+    readout = bench.technology.readout
+    g = np.geomspace(device.g_min_s, device.g_max_s, 3 if quick else 9)
+    v_dl = np.linspace(readout.v_dl_lo_v, readout.v_dl_hi_v, 3 if quick else 11)
+    shape = len(g), len(v_dl)
+    points = [x.ravel() for x in np.meshgrid(g, v_dl, indexing="ij")]
+    out: dict[str, Floats] = {"energy_g": g, "energy_v_dl": v_dl}
+    line: dict[bool, list[Floats]] = {True: [], False: []}
+    for half in HALVES:
+        joules, match_line, delay, v_ml = bench.energy(half, *points)
+        out[f"energy_{half}_j"] = joules.reshape(shape)
+        out[f"delay_{half}_s"] = delay.reshape(shape)
+        for matched in (True, False):
+            line[matched].append(match_line[(v_ml > bench.technology.acam.v_sense_v) == matched])
+    kinds = [np.concatenate(line[matched]) for matched in (True, False)]
+    kinds = [x[np.isfinite(x)] for x in kinds]
+    out["energy_match_line_j"] = np.array([x.mean() if len(x) else np.nan for x in kinds])
+    return out

@@ -1,0 +1,163 @@
+"""Fills the SPICE texts of ``netlists/`` with the parameters of a device and a technology."""
+
+import math
+import re
+from collections.abc import Iterable
+from functools import cache
+from importlib import resources
+from itertools import pairwise
+from string import Template
+
+from circuits.errors import ParameterError
+from circuits.parameters import Device, Technology
+
+
+def render(template: str, **fields: str | float) -> str:
+    """Return ``netlists/<template>.cir`` with its ``$fields`` filled.
+
+    Raises
+    ------
+    KeyError
+        When a field is missing: a fault of this package, not of the user.
+    """
+    texts = {k: v if isinstance(v, str) else number(v) for k, v in fields.items()}
+    return Template(_read(template)).substitute(texts)
+
+
+def number(value: float) -> str:
+    """Write a float so that ngspice reads back the same double."""
+    return repr(float(value))
+
+
+def cards_text(technology: Technology) -> str:
+    """Return the transistor cards: our own inlined, a user's library as an include line.
+
+    Raises
+    ------
+    ParameterError
+        When the file is missing or lacks the models or the section that the technology names.
+    """
+    path, cards = technology.cards_path(), technology.cards
+    text = path.read_text(encoding="utf-8", errors="replace")
+    if cards.section:
+        if not re.search(
+            rf"^\s*\.lib\s+['\"]?{re.escape(cards.section)}['\"]?\s*$", text, re.I | re.M
+        ):
+            found = re.findall(r"^\s*\.lib\s+['\"]?([\w.]+)['\"]?\s*$", text, re.I | re.M)
+            raise ParameterError(
+                f"{path} has no section {cards.section!r}; it has: {', '.join(found) or 'none'}"
+            )
+        return f".lib '{path}' {cards.section}"
+    if re.search(r"^\s*\.(include|inc|lib)\b", text, re.I | re.M):
+        return f".include '{path}'"
+    models = {name.lower() for name in re.findall(r"^\s*\.model\s+(\S+)", text, re.I | re.M)}
+    for key, name in (("cards.nmos", cards.nmos), ("cards.pmos", cards.pmos)):
+        if name.lower() not in models:
+            raise ParameterError(
+                f"{key} = {name!r} is not a model in {path}; it has: {', '.join(sorted(models))}"
+            )
+    return text.strip()
+
+
+def column_models(device: Device, technology: Technology) -> str:
+    """Return cards, parameters and subcircuits of the column and its transimpedance stage."""
+    column, readout = technology.column, technology.readout
+    values = {
+        "v_word_line": column.v_word_line_v,
+        "v_cm": column.v_cm_v,
+        "v_read": column.v_read_v,
+        "w_access": column.w_access_m,
+        "l_access": column.l_access_m,
+        "r_wire": max(column.r_wire_ohm_per_cell, 1e-6),  # ngspice turns 0 ohm into 1 mohm
+        "c_wire": column.c_wire_f_per_cell,
+        **_amplifier(technology),
+        "r_feedback": readout.r_feedback_ohm,
+    }
+    names = {"nmos": technology.cards.nmos}
+    parts = [
+        _rram(device, values),
+        render("column", **names),
+        render("readout"),
+        cards_text(technology),
+    ]
+    return _parameters({**values, **_summing(technology)}) + "\n".join(parts)
+
+
+def readout_models(technology: Technology) -> str:
+    """Return parameters and subcircuits of the read-out, which has no transistor cards."""
+    values = {
+        "v_cm": technology.column.v_cm_v,
+        "r_feedback": technology.readout.r_feedback_ohm,
+        **_amplifier(technology),
+        **_summing(technology),
+    }
+    return _parameters(values) + render("readout")
+
+
+def acam_models(device: Device, technology: Technology, t_eval: float, t_edge: float) -> str:
+    """Return cards, parameters and subcircuits of the ACAM cell and its match line."""
+    acam = technology.acam
+    values = {
+        "vdd": technology.vdd_v,
+        "v_sl_hi": acam.v_sl_hi_v,
+        "v_sl_lo": acam.v_sl_lo_v,
+        "w1": acam.w1_m,
+        "l1": acam.l1_m,
+        "w2": acam.w2_m,
+        "l2": acam.l2_m,
+        "wp": acam.wp_m,
+        "w_precharge": acam.w_precharge_m,
+        "c_ml": acam.c_ml_f_per_cell * acam.cells_per_row + acam.c_sense_f,
+        "c_node": acam.c_node_f,
+        "idle_cells": acam.cells_per_row - 1,
+        "t_eval": t_eval,
+        "t_edge": t_edge,
+        "t_sense": acam.t_sense_s,
+        "t_precharge": acam.t_precharge_s,
+    }
+    names = {"nmos": technology.cards.nmos, "pmos": technology.cards.pmos}
+    parts = [_rram(device, values), render("acam", **names), cards_text(technology)]
+    return _parameters(values) + "\n".join(parts)
+
+
+def chunks(count: int, size: int) -> Iterable[slice]:
+    """Yield slices of at most ``size`` that cover ``range(count)``, as even as possible."""
+    pieces = max(1, math.ceil(count / size))
+    edges = [round(k * count / pieces) for k in range(pieces + 1)]
+    return [slice(a, b) for a, b in pairwise(edges)]
+
+
+def _rram(device: Device, values: dict[str, float]) -> str:
+    """Return the RRAM subcircuit; ``v_sinh`` is entered into ``values`` when it has one."""
+    if math.isinf(device.v_sinh_v):
+        return render("rram_linear")
+    values["v_sinh"] = device.v_sinh_v
+    return render("rram_sinh")
+
+
+def _amplifier(technology: Technology) -> dict[str, float]:
+    readout = technology.readout
+    return {"opamp_gain": readout.opamp_gain, "opamp_gbw": readout.opamp_gbw_hz}
+
+
+def _summing(technology: Technology) -> dict[str, float]:
+    readout = technology.readout
+    span = readout.v_dl_hi_v - readout.v_dl_lo_v
+    return {
+        "r_sum": readout.r_sum_ohm,
+        "error_scale": readout.error_scale,
+        "c_load": readout.c_load_f,
+        "sum_gain": span / (readout.i_full_scale_a * readout.r_feedback_ohm),
+        "v_ref": (readout.v_dl_lo_v + readout.v_dl_hi_v) / 2,
+    }
+
+
+def _parameters(values: dict[str, float]) -> str:
+    return "".join(f".param {name}={number(value)}\n" for name, value in values.items())
+
+
+@cache
+def _read(template: str) -> str:
+    return (
+        resources.files("netlists").joinpath(f"{template}.cir").read_text(encoding="utf-8").rstrip()
+    )

@@ -1,0 +1,160 @@
+"""The read-out: transimpedance stages of four bit lines and the stage that sums them.
+
+The bit lines are p and n (main pair) and pe and ne (error pair, divided by ``error_scale``).
+Ideally ``v_dl = v_mid + s R_f ((I_p - I_n) + (I_pe - I_ne) / k)``.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from circuits import plan
+from circuits.netlist import number, readout_models, render
+from circuits.parameters import Device, Technology
+from circuits.plan import Job, Provenance, RunLog
+
+Floats = NDArray[np.float64]
+
+LINES = ("p", "n", "pe", "ne")
+
+
+@dataclass(frozen=True)
+class ReadoutData:
+    """Characterised read-out.
+
+    Attributes
+    ----------
+    r_input_ohm : float
+        Static input resistance of a transimpedance stage: rise of the bit line per current.
+    i_in : (n,) float array [A]
+        Test currents of the transfer sweep.
+    v_dl : (4, n) float array [V]
+        Data line for each of the lines p, n, pe, ne driven alone.
+    gain_v_per_a : (4,) float array [V/A]
+        Slopes of these; nominal values in ``gain_nominal_v_per_a``.
+    gain_nominal_v_per_a : (4,) float array [V/A]
+        What ideal amplifiers would give.
+    offset_v : float
+        Data line at zero currents [V].
+    bandwidth_hz : float
+        Where the transfer from p falls by 3 dB, bit line unloaded.
+    settle_s : float
+        From a full-scale step of the p current until the data line stays within half an LSB.
+    status : (3,) int8 array
+        Of transfer, bandwidth, settling: 0 ok, 1 ok after a retry, 2 failed (then NaN).
+    provenance : Provenance
+    """
+
+    r_input_ohm: float
+    i_in: Floats
+    v_dl: Floats
+    gain_v_per_a: Floats
+    gain_nominal_v_per_a: Floats
+    offset_v: float
+    bandwidth_hz: float
+    settle_s: float
+    status: NDArray[np.int8]
+    provenance: Provenance
+
+
+def characterize(
+    device: Device, technology: Technology, *, quick: bool = False, **run_options: Any
+) -> ReadoutData:
+    """Measure transfer, input resistance, bandwidth and settling of the read-out in ngspice.
+
+    ``device`` and ``quick`` are accepted for the common interface; the read-out needs neither.
+    """
+    del device, quick
+    readout = technology.readout
+    points = 9
+    full = readout.i_full_scale_a / 2
+    scale = np.array([1.0, 1.0, readout.error_scale, readout.error_scale])
+    jobs = [
+        _transfer_job(technology, line, full * k, points)
+        for line, k in zip(LINES, scale, strict=True)
+    ]
+    jobs += [_bandwidth_job(technology), _step_job(technology, full)]
+    log = RunLog()
+    results = plan.run(jobs, **run_options)
+    log.add(jobs, results)
+    *transfers, ac, step = results
+    share = np.linspace(-1, 1, points)
+    v_dl = np.full((4, points), np.nan)
+    r_input = np.nan
+    for k, result in enumerate(transfers):
+        if result.status < 2:
+            v_dl[k] = result.vectors["v(dl)"]
+            if k == 0:
+                v_in = result.vectors["v(p)"]
+                r_input = float((v_in[-1] - v_in[0]) / (2 * full))
+    gain = (v_dl[:, -1] - v_dl[:, 0]) / (2 * full * scale)
+    nominal = (readout.v_dl_hi_v - readout.v_dl_lo_v) / readout.i_full_scale_a
+    worst = max(result.status for result in transfers)
+    return ReadoutData(
+        r_input_ohm=r_input,
+        i_in=share * full,
+        v_dl=v_dl,
+        gain_v_per_a=gain,
+        gain_nominal_v_per_a=nominal * np.array([1, -1, 1, -1]) / scale,
+        offset_v=float(v_dl[0, points // 2]),
+        bandwidth_hz=_bandwidth(ac.vectors) if ac.status < 2 else np.nan,
+        settle_s=_settle(step.vectors) if step.status < 2 else np.nan,
+        status=np.array([worst, ac.status, step.status], dtype=np.int8),
+        provenance=log.provenance(),
+    )
+
+
+def _job(
+    technology: Technology, title: str, drive: dict[str, str], analysis: str, *vectors: str
+) -> Job:
+    # A current into the bit line is a source from ground to the line.
+    sources = "\n".join(f"i{line} 0 {line} {drive.get(line, 'dc 0')}" for line in LINES)
+    text = render(
+        "bench_readout",
+        title=title,
+        models=readout_models(technology),
+        sources=sources,
+        analysis=analysis,
+        save=" ".join(name for name in vectors if name not in ("time", "frequency")),
+    )
+    return Job(title, text, vectors)
+
+
+def _transfer_job(technology: Technology, line: str, full: float, points: int) -> Job:
+    step = 2 * full / (points - 1)
+    sweep = f".dc i{line} {number(-full)} {number(full + step * 1e-3)} {number(step)}"
+    return _job(technology, f"readout-{line}", {}, sweep, "v(dl)", f"v({line})")
+
+
+def _bandwidth_job(technology: Technology) -> Job:
+    top = technology.readout.opamp_gbw_hz
+    sweep = f".ac dec 100 {number(top / 1e4)} {number(top * 10)}"
+    return _job(technology, "readout-ac", {"p": "dc 0 ac 1"}, sweep, "frequency", "v(dl)")
+
+
+def _step_job(technology: Technology, full: float) -> Job:
+    length = 30 * (1 + technology.readout.v_dl_hi_v) / technology.readout.opamp_gbw_hz
+    sweep = f".tran {number(length / 1000)} {number(length)} 0 {number(length / 1000)}"
+    pulse = f"pulse(0 {number(full)} {number(length / 50)} {number(length / 1e4)} 1n 1 2)"
+    return _job(technology, "readout-step", {"p": pulse}, sweep, "time", "v(dl)")
+
+
+def _bandwidth(vectors: dict[str, NDArray[Any]]) -> float:
+    frequency, size = np.real(vectors["frequency"]), np.abs(vectors["v(dl)"])
+    below = np.flatnonzero(size < size[0] / np.sqrt(2))
+    if len(below) == 0:
+        return np.inf
+    k = int(below[0])
+    return float(
+        np.exp(
+            np.interp(-size[0] / np.sqrt(2), -size[k - 1 : k + 1], np.log(frequency[k - 1 : k + 1]))
+        )
+    )
+
+
+def _settle(vectors: dict[str, NDArray[Any]]) -> float:
+    time, v = vectors["time"], vectors["v(dl)"]
+    outside = np.flatnonzero(np.abs(v - v[-1]) > abs(v[-1] - v[0]) / 512)
+    return float(time[outside[-1] + 1] - time[-1] / 50) if 0 < len(outside) < len(v) else np.inf

@@ -1,0 +1,236 @@
+"""Search netlists of the ACAM: halves and whole rows, transient, static and energy runs."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from circuits import plan
+from circuits.netlist import acam_models, chunks, number, render
+from circuits.parameters import Device, Technology
+from circuits.plan import Job, Result, RunLog
+
+Half = Literal["lower", "upper"]
+Floats = NDArray[np.float64]
+Status = NDArray[np.int8]
+
+CELLS_PER_NETLIST = 40
+T_EVAL = (
+    40e-12  # start of the evaluation in a search netlist [s]; the operating point is precharged
+)
+T_EDGE = 10e-12  # rise of the precharge signal [s]
+V_STEP = 5e-3  # static sweep [V]; cubic interpolation of ln I then errs by less than 0.05 mV
+
+
+class SearchBench:
+    """Runs searches and sweeps of one device and technology, and logs its jobs."""
+
+    def __init__(self, device: Device, technology: Technology, options: dict[str, Any]) -> None:
+        self.technology = technology
+        self.options = options
+        self.log = RunLog()
+        self.models = acam_models(device, technology, T_EVAL, T_EDGE)
+        self.temperature = technology.temperature_c
+        acam = technology.acam
+        self.v_sweep = (min(0.0, acam.v_sl_lo_v) - 0.1, max(1.8, 2 * technology.vdd_v))
+        # 2 ps resolves the 300 ps window to 0.1 mV on the match line; scaled for other windows.
+        self.step = min(2e-12 * max(acam.t_sense_s / 300e-12, 1.0), acam.t_sense_s / 50)
+
+    def run(self, jobs: Sequence[Job]) -> list[Result]:
+        """Run a plan and log it for the provenance."""
+        results = plan.run(jobs, **self.options)
+        self.log.add(jobs, results)
+        return results
+
+    def search(self, lines: Sequence[Sequence[str]], what: str) -> tuple[Floats, Status]:
+        """Simulate rows given as cell lines; return the lowest match line at the sense time."""
+        jobs = []
+        for part in chunks(len(lines), CELLS_PER_NETLIST):
+            # Cells are numbered within their netlist, so equal searches give equal texts.
+            rows = [[t.replace("#", str(k)) for t in row] for k, row in enumerate(lines[part])]
+            nodes = [line.split()[1] for row in rows for line in row if line.startswith("xm")]
+            jobs.append(self._search_job(what, [t for row in rows for t in row], nodes))
+        results = self.run(jobs)
+        volts = np.full(len(lines), np.nan)
+        status = np.full(len(lines), 2, dtype=np.int8)
+        for part, job, result in zip(
+            chunks(len(lines), CELLS_PER_NETLIST), jobs, results, strict=True
+        ):
+            if result.status < 2:
+                last = np.array([result.vectors[name][-1] for name in job.vectors])
+                volts[part] = last.reshape(len(lines[part]), -1).min(axis=1)
+                status[part] = result.status
+        return volts, status
+
+    def _search_job(self, what: str, lines: list[str], nodes: list[str]) -> Job:
+        vectors = tuple(f"v({node})" for node in nodes)
+        text = render(
+            "bench_search",
+            title=what,
+            models=self.models,
+            cells="\n".join(lines),
+            temperature=self.temperature,
+            save=" ".join(vectors),
+            step=self.step,
+            stop=T_EVAL + self.technology.acam.t_sense_s,
+        )
+        return Job(what, text, vectors)
+
+    def half(self, half: Half, g: float, v_dl: float) -> list[str]:
+        """Return one half with its own match line and data line; # stands for its number.
+
+        On a shared match line the other half is there too, with its data line tied so that it
+        never discharges: its pull-down still loads the line.
+        """
+        lines = [f"vd# d# 0 {number(v_dl)}", *self._half(half, g, "d#", "ml#"), *self._line("#")]
+        if self.technology.acam.match_lines == 1:
+            other: Half = "upper" if half == "lower" else "lower"
+            tie = {"upper": "0", "lower": "on#"}[other]
+            lines += self._half(other, g if other == "upper" else 1e-9, tie, "ml#")
+            if other == "lower":
+                lines.append(f"von# on# 0 {number(self.v_sweep[1])}")
+        return lines
+
+    def row(self, g_lo: float, g_hi: float, v_dl: float) -> list[str]:
+        """Return a whole row: both halves on one data line, on one or two match lines."""
+        second = "ml#" if self.technology.acam.match_lines == 1 else "mlu#"
+        lines = [f"vd# d# 0 {number(v_dl)}"]
+        lines += self._half("lower", g_lo, "d#", "ml#") + self._half("upper", g_hi, "d#", second)
+        lines += self._line("#")
+        return lines if second == "ml#" else lines + self._line("u#")
+
+    def _half(self, half: Half, g: float, dl: str, ml: str) -> list[str]:
+        supply = " vdd" if half == "upper" else ""
+        return [f"x{half[0]}# {dl} {ml} slhi sllo{supply} acam_{half} g={number(g)}"]
+
+    def _line(self, name: str) -> list[str]:
+        lines = [f"xm{name} ml{name} pcb vddp match_line"]
+        if self.technology.acam.cells_per_row > 1:
+            lines.append(f"xi{name} ml{name} idle_pull_down")
+        return lines
+
+    def static(self, half: Half, g: Floats) -> tuple[Floats, Status]:
+        """Return for each conductance the data line at which the pull-down carries ``i_trip_a``."""
+        jobs, parts = [], list(chunks(len(g), CELLS_PER_NETLIST))
+        for part in parts:
+            cells = [
+                t.replace("#", str(k)) for k, x in enumerate(g[part]) for t in self._held(half, x)
+            ]
+            vectors = tuple(f"i(vm{k})" for k in range(len(g[part])))
+            text = render(
+                "bench_threshold",
+                title=f"static-{half}",
+                models=self.models,
+                cells="\n".join(cells),
+                temperature=self.temperature,
+                save="v(dl) " + " ".join(vectors),
+                start=self.v_sweep[0],
+                stop=self.v_sweep[1],
+                step=V_STEP,
+            )
+            jobs.append(Job(f"static-{half}", text, ("v(dl)", *vectors)))
+        volts, status = np.full(len(g), np.nan), np.full(len(g), 2, dtype=np.int8)
+        for part, job, result in zip(parts, jobs, self.run(jobs), strict=True):
+            if result.status < 2:
+                v_dl = result.vectors["v(dl)"]
+                currents = [-result.vectors[name] for name in job.vectors[1:]]
+                volts[part] = [self._crossing(v_dl, i) for i in currents]
+                status[part] = np.where(np.isnan(volts[part]), 2, result.status)
+        return volts, status
+
+    def _held(self, half: Half, g: float) -> list[str]:
+        return [*self._half(half, g, "dl", "ml#"), f"vm# ml# 0 {number(self.technology.vdd_v / 2)}"]
+
+    def _crossing(self, v_dl: Floats, current: Floats) -> float:
+        """Interpolate where ``current`` passes the trip current: cubic in ln I, four points."""
+        y = np.log(np.maximum(current, 1e-18) / self.technology.acam.i_trip_a)
+        found = np.flatnonzero(np.diff(np.signbit(y)))
+        if len(found) == 0:
+            return float("nan")
+        k = int(np.clip(found[0], 1, len(y) - 3))
+        four = slice(k - 1, k + 3)
+        return float(_inverse_lagrange(v_dl[four], y[four]))
+
+    def energy(self, half: Half, g: Floats, v_dl: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+        """Return energy of the half, of its match line, delay, and match line at the sense time.
+
+        All have shape ``(len(g),)``; NaN where the simulation failed.
+        """
+        acam = self.technology.acam
+        start = T_EVAL + acam.t_sense_s
+        stop = start + acam.t_precharge_s + acam.t_sense_s
+        out = np.full((4, len(g)), np.nan)
+        jobs, parts = [], list(chunks(len(g), CELLS_PER_NETLIST // 2))
+        for part in parts:
+            pairs = list(zip(g[part], v_dl[part], strict=True))
+            lines = [
+                t.replace("#", str(k))
+                for k, (x, v) in enumerate(pairs)
+                for t in self._metered(half, x, v)
+            ]
+            names = [f"i(v{s}{k})" for k in range(len(pairs)) for s in ("s", "l", "c", "p")]
+            vectors = ("time", *names, *(f"v(ml{k})" for k in range(len(pairs))))
+            text = render(
+                "bench_energy",
+                title=f"energy-{half}",
+                models=self.models,
+                cells="\n".join(lines),
+                temperature=self.temperature,
+                save=" ".join(vectors[1:]),
+                step=self.step,
+                stop=stop,
+            )
+            jobs.append(Job(f"energy-{half}", text, vectors))
+        for part, result in zip(parts, self.run(jobs), strict=True):
+            if result.status < 2:
+                count = len(g[part])
+                out[:, part] = np.transpose([self._meter(result, k, start) for k in range(count)])
+        return out[0], out[1], out[2], out[3]
+
+    def _metered(self, half: Half, g: float, v_dl: float) -> list[str]:
+        """Return a half with its own supplies: s and l search lines, c inverter, p precharge."""
+        acam, vdd = self.technology.acam, number(self.technology.vdd_v)
+        inverter = " vdd#" if half == "upper" else ""
+        lines = [
+            f"vs# slhi# 0 {number(acam.v_sl_hi_v)}",
+            f"vl# sllo# 0 {number(acam.v_sl_lo_v)}",
+            f"vc# vdd# 0 {vdd}",
+            f"vp# vddp# 0 {vdd}",
+            f"vd# d# 0 {number(v_dl)}",
+            f"xh# d# ml# slhi# sllo#{inverter} acam_{half} g={number(g)}",
+            "xm# ml# pcb vddp# match_line",
+        ]
+        return [*lines, "xi# ml# idle_pull_down"] if acam.cells_per_row > 1 else lines
+
+    def _meter(self, result: Result, k: int, start: float) -> tuple[float, float, float, float]:
+        acam, vdd = self.technology.acam, self.technology.vdd_v
+        time = result.vectors["time"]
+        cycle = time >= start
+
+        def joules(source: str, volts: float) -> float:
+            return float(
+                -volts * np.trapezoid(result.vectors[f"i({source}{k})"][cycle], time[cycle])
+            )
+
+        half = joules("vs", acam.v_sl_hi_v) + joules("vl", acam.v_sl_lo_v) + joules("vc", vdd)
+        v_ml = result.vectors[f"v(ml{k})"]
+        t_eval = start + acam.t_precharge_s
+        low = np.flatnonzero((time > t_eval) & (v_ml < acam.v_sense_v))
+        delay = float("inf")
+        if len(low):
+            j = int(low[0])
+            delay = (
+                float(np.interp(-acam.v_sense_v, -v_ml[j - 1 : j + 1], time[j - 1 : j + 1]))
+                - t_eval
+            )
+        return half, joules("vp", vdd), delay, float(v_ml[-1])
+
+
+def _inverse_lagrange(x: Floats, y: Floats) -> float:
+    """Return x at y = 0 of the polynomial x(y) through the points."""
+    total = 0.0
+    for i in range(len(x)):
+        others = np.delete(y, i)
+        total += float(x[i] * np.prod(others / (others - y[i])))
+    return total

@@ -1,0 +1,107 @@
+"""Ranges of every code in a network, measured on a few inputs of its float version."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Mapping as Table
+
+import numpy as np
+from numpy.typing import NDArray
+
+from circuits.errors import CheckpointError
+from system.models.ops import Activation, Array, Cache, FloatOps
+from system.quantization import Mapping
+
+Ranges = dict[str, NDArray[np.float32]]
+
+
+def tiles(rows: int, tile_rows: int) -> list[slice]:
+    """Cut the input dimension of a layer into row tiles of nearly equal height."""
+    count = -(-rows // tile_rows)
+    edges = [rows * i // count for i in range(count + 1)]
+    return [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+
+
+class RangeRecorder(FloatOps):
+    """Float arithmetic that notes the range of everything that will become a code.
+
+    Keys of `ranges` (float32 arrays, widened with every call):
+
+    - `NAME.x` (2,): input of a linear layer
+    - `NAME.y` (2, out): product x W^T before the bias, all rows
+    - `NAME.tile` (tiles, 2, out): the same, row tile by row tile
+    - `NAME.out` (2,): after bias and activation
+    - `NAME.a`, `NAME.b` (1,): largest magnitudes of the operands of a data-dependent product
+    - `NAME.q`, `NAME.k`, `NAME.v` (heads,): largest magnitudes per head
+    """
+
+    def __init__(self, tensors: Table[str, Array], mapping: Mapping, tile_rows: int):
+        super().__init__(tensors)
+        self._mapping = mapping
+        self._tile_rows = tile_rows
+        self.ranges: Ranges = {}
+
+    def linear(self, name: str, x: Array, activation: Activation = None) -> Array:
+        """Return f(x W^T + b), noting ranges."""
+        flat = x.reshape(-1, x.shape[-1])
+        weight = self._tensors[f"{name}.weight"].reshape(-1, flat.shape[1])
+        self._widen(f"{name}.x", self._bounds(flat.reshape(-1, 1))[:, 0])
+        parts = [flat[:, t] @ weight[:, t].T for t in tiles(flat.shape[1], self._tile_rows)]
+        self._widen(f"{name}.tile", np.stack([self._bounds(p) for p in parts]), axis=1)
+        self._widen(f"{name}.y", self._bounds(sum(parts)))
+        out = super().linear(name, x, activation)
+        self._widen(f"{name}.out", self._bounds(out.reshape(-1, 1))[:, 0])
+        return out
+
+    def multiply(self, name: str, a: Array, b: Array) -> Array:
+        """Return a * b, noting the largest magnitudes."""
+        self._peak(f"{name}.a", a.reshape(-1, 1))
+        self._peak(f"{name}.b", b.reshape(-1, 1))
+        return super().multiply(name, a, b)
+
+    def attention(self, name: str, q: Array, k: Array, v: Array, cache: Cache | None) -> Array:
+        """Return causal attention, noting the largest magnitudes per head."""
+        for key, value in (("q", q), ("k", k), ("v", v)):
+            self._peak(f"{name}.{key}", value.swapaxes(1, 3).reshape(-1, value.shape[1]))
+        return super().attention(name, q, k, v, cache)
+
+    def _bounds(self, values: Array) -> Array:
+        """Return (2, columns): the range that holds the mapping's percentile of each column."""
+        share = self._mapping.percentile
+        if share >= 100.0:
+            return np.stack([values.min(axis=0), values.max(axis=0)])
+        return np.percentile(values, [100.0 - share, share], axis=0).astype(np.float32)
+
+    def _peak(self, key: str, values: Array) -> None:
+        peak = np.percentile(np.abs(values), self._mapping.percentile, axis=0).astype(np.float32)
+        self.ranges[key] = np.maximum(self.ranges.get(key, peak), peak)
+
+    def _widen(self, key: str, bounds: Array, axis: int = 0) -> None:
+        seen = self.ranges.get(key, bounds)
+        low = np.minimum(np.take(seen, 0, axis), np.take(bounds, 0, axis))
+        high = np.maximum(np.take(seen, 1, axis), np.take(bounds, 1, axis))
+        self.ranges[key] = np.stack([low, high], axis=axis).astype(np.float32)
+
+
+def calibrate(
+    tensors: Table[str, Array],
+    forward: Callable[[RangeRecorder], object],
+    mapping: Mapping,
+    tile_rows: int,
+) -> Ranges:
+    """Run `forward(recorder)` on calibration inputs in float and return the ranges."""
+    recorder = RangeRecorder(tensors, mapping, tile_rows)
+    forward(recorder)
+    return recorder.ranges
+
+
+def need(ranges: Ranges, key: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return one range, or say which calibration is missing or misshapen."""
+    value = ranges.get(key)
+    if value is None or value.shape != shape:
+        got = "missing" if value is None else f"of shape {value.shape}"
+        raise CheckpointError(
+            f"range {key} is {got}, wanted {shape}; calibrate again: nldpe finetune MODEL "
+            "--steps calibrate"
+        )
+    return value

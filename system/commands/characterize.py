@@ -1,0 +1,54 @@
+"""nldpe characterize: from device and technology cards to a library of look-up models."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument(
+        "--device", default="taox", metavar="NAME|FILE.toml", help="RRAM card (default: taox)"
+    )
+    parser.add_argument(
+        "--technology", default="lp16", metavar="NAME|FILE.toml",
+        help="transistors, wires, supplies and sizes (default: lp16)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE",
+        help="change one key of either card, for example column.r_wire_ohm_per_cell=1; repeatable",
+    )  # fmt: skip
+    parser.add_argument("--out", default="library.h5", metavar="FILE.h5")
+    parser.add_argument("--workers", type=int, help="ngspice processes (default: all cores)")
+    parser.add_argument("--quick", action="store_true", help="a coarse plan, for trying things out")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan, simulate nothing")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Characterise and write the library."""
+    from pathlib import Path
+    from time import perf_counter
+
+    from behavioral.library import Library, plan_summary
+    from circuits.errors import ParameterError
+    from circuits.parameters import load_parameters
+
+    if args.workers is not None and args.workers < 1:
+        raise ParameterError(f"--workers is {args.workers}; permitted: 1 or more")
+    out = Path(args.out)
+    if not out.resolve().parent.is_dir():
+        raise ParameterError(f"--out {out}: the folder {out.resolve().parent} does not exist")
+    device, technology = load_parameters(args.device, args.technology, args.overrides)
+    if args.dry_run:
+        print(plan_summary(device, technology, quick=args.quick))
+        return 0
+    start = perf_counter()
+    print(
+        f"Characterising device {device.name} in technology {technology.name} with ngspice: "
+        "ACAM thresholds, crossbar column, read-out.",
+        flush=True,
+    )
+    library = Library.from_spice(device, technology, quick=args.quick, workers=args.workers)
+    library.to_hdf5(out)
+    print(f"{out}: written in {perf_counter() - start:.1f} s, sha256 {library.sha256[:16]}...")
+    return 0

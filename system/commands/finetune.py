@@ -1,0 +1,49 @@
+"""nldpe finetune: make the shipped checkpoints again."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    from system.commands.options import DEFAULT_LIBRARY
+
+    parser.add_argument("model", metavar="MODEL", help="lenet-mnist or llama-austen")
+    parser.add_argument(
+        "--steps", default="float,naf", help="comma-separated: float, naf (default: both)"
+    )
+    parser.add_argument("--library", default=DEFAULT_LIBRARY, metavar="FILE.h5")
+    parser.add_argument("--out", default="checkpoints", metavar="DIR")
+    parser.add_argument("--seed", type=int, default=1234)
+    parser.add_argument("--float-steps", type=int, help="optimiser steps of float training")
+    parser.add_argument("--naf-steps", type=int, help="optimiser steps of fine-tuning")
+    parser.add_argument("--data", metavar="PATH", help="your own copy of the data set")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train and report the directories written."""
+    from pathlib import Path
+
+    from circuits.errors import NldpeError
+    from system.commands.options import load_library
+
+    try:
+        from system.training.recipes import Plan, finetune
+    except ModuleNotFoundError as error:
+        raise NldpeError(
+            f"training needs {error.name}; install the extra: pip install 'nldpe-cosim[train]'"
+        ) from error
+    out = Path(args.out)
+    out.mkdir(parents=True, exist_ok=True)
+    plan = Plan(
+        out,
+        load_library(args.library),
+        args.seed,
+        args.float_steps,
+        args.naf_steps,
+        Path(args.data) if args.data else None,
+    )
+    for place in finetune(args.model, args.steps.split(","), plan):
+        print(f"{place}: written")
+    return 0

@@ -1,0 +1,23 @@
+"""nldpe inspect: what a library holds."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("library", metavar="FILE.h5")
+    parser.add_argument("--plot", metavar="FILE.png", help="draw the characterised curves")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the summary, and draw the plot if asked."""
+    from behavioral.library import Library
+
+    library = Library.from_hdf5(args.library)
+    print(library.summary())
+    if args.plot:
+        library.plot(args.plot)
+        print(f"plot: {args.plot}")
+    return 0

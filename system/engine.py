@@ -1,0 +1,178 @@
+"""The modes, from software to silicon: one `Ops` each, so that a loss can be attributed.
+
+float -> quantized -> ideal-analog -> noisy. The last two run every multiply-accumulate,
+activation, softmax and data-dependent product on the behavioural models of a library. Digital in
+every mode: embedding, normalisation, position encoding, residual adds, pooling comparators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as Table
+
+import numpy as np
+
+from behavioral.library import Library
+from behavioral.products import ProductModel
+from circuits.errors import ParameterError
+from system.attention import AnalogAttention, AnalogCache
+from system.calibration import Ranges, need
+from system.linear import AnalogLinear, Chip, Hardware, QuantizedLinear
+from system.models.ops import Activation, Array, Cache, FloatOps, Ops
+from system.networks import Network
+from system.quantization import Mapping
+
+MODES = ("float", "quantized", "ideal-analog", "noisy")
+
+
+class QuantizedOps(FloatOps):
+    """8-bit codes at every converter, exact arithmetic between them: an INT8 accelerator.
+
+    Operands of data-dependent products carry a sign and 8 bits of magnitude; softmax is exact.
+    """
+
+    def __init__(self, tensors: Table[str, Array], ranges: Ranges, mapping: Mapping, rows: int):
+        super().__init__(tensors)
+        self._ranges, self._mapping, self._rows = ranges, mapping, rows
+        self._layers: dict[str, QuantizedLinear] = {}
+
+    def linear(self, name: str, x: Array, activation: Activation = None) -> Array:
+        """Return f(x W^T + b) in 8-bit codes."""
+        layer = self._layers.get(name)
+        if layer is None:
+            weight, bias = layer_tensors(self._tensors, name)
+            layer = QuantizedLinear(
+                name, weight, bias, activation, self._ranges, self._mapping, self._rows
+            )
+            self._layers[name] = layer
+        return layer.forward(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], -1)
+
+    def multiply(self, name: str, a: Array, b: Array) -> Array:
+        """Return a * b with 8-bit magnitudes."""
+        return self._round(f"{name}.a", a, 1) * self._round(f"{name}.b", b, 1)
+
+    def attention(self, name: str, q: Array, k: Array, v: Array, cache: Cache | None) -> Array:
+        """Return causal attention of 8-bit operands."""
+        q, k, v = (
+            self._round(f"{name}.{key}", value, value.shape[1])
+            for key, value in (("q", q), ("k", k), ("v", v))
+        )
+        return super().attention(name, q, k, v, cache)
+
+    def _round(self, key: str, x: Array, heads: int) -> Array:
+        """Round to a sign and `input_bits` bits of magnitude; x is (B, heads, ...) if heads > 1."""
+        peak = need(self._ranges, key, (heads,))
+        if x.ndim == 4:
+            peak = peak[None, :, None, None]
+        top = np.float32(2**self._mapping.input_bits - 1)
+        step = np.maximum(peak, np.float32(1e-12)) / top
+        return np.clip(np.round(x / step), -top, top) * step
+
+
+def layer_tensors(tensors: Table[str, Array], name: str) -> tuple[Array, Array | None]:
+    """Return weight (out, in) and bias of a layer; kernels of convolutions are flattened."""
+    weight = tensors[f"{name}.weight"]
+    return weight.reshape(len(weight), -1), tensors.get(f"{name}.bias")
+
+
+class AnalogOps:
+    """Everything on the behavioural models of one programmed chip.
+
+    Layers and product units are programmed when first used; the draws are keyed by name, so the
+    order does not matter.
+
+    Parameters
+    ----------
+    tensors : the network's parameters
+    ranges : calibrated ranges
+    hardware : Hardware
+    chip : Chip
+    """
+
+    def __init__(self, tensors: Table[str, Array], ranges: Ranges, hardware: Hardware, chip: Chip):
+        self._tensors, self._ranges = tensors, ranges
+        self.hardware, self.chip = hardware, chip
+        self.counters = hardware.counters
+        self.layers: dict[str, AnalogLinear] = {}
+        self._attention: dict[str, AnalogAttention] = {}
+        self._products: dict[str, ProductModel] = {}
+
+    def linear(self, name: str, x: Array, activation: Activation = None) -> Array:
+        """Return f(x W^T + b) from crossbars and ACAM units."""
+        flat = np.ascontiguousarray(x.reshape(-1, x.shape[-1]), np.float32)
+        return self.layer(name, activation).forward(flat).reshape(*x.shape[:-1], -1)
+
+    def layer(self, name: str, activation: Activation) -> AnalogLinear:
+        """Return a programmed layer; programs it when first asked."""
+        layer = self.layers.get(name)
+        if layer is None:
+            weight, bias = layer_tensors(self._tensors, name)
+            layer = AnalogLinear(
+                name, weight, bias, activation, self._ranges, self.hardware, self.chip
+            )
+            self.layers[name] = layer
+        return layer
+
+    def multiply(self, name: str, a: Array, b: Array) -> Array:
+        """Return exp(log a + log b) with signs."""
+        products = self._units(name)
+        shape = (-1, a.shape[-1])
+        codes = [
+            products.encode(value.reshape(shape), float(need(self._ranges, key, (1,))[0]))
+            for key, value in ((f"{name}.a", a), (f"{name}.b", b))
+        ]
+        self._count(a.size * 2, sum(c.clipped for c in codes))
+        return products.multiply(*codes).reshape(a.shape)
+
+    def attention(self, name: str, q: Array, k: Array, v: Array, cache: Cache | None) -> Array:
+        """Return causal attention by log, add, exp."""
+        if cache is None:
+            cache = AnalogCache()
+        if not isinstance(cache, AnalogCache):
+            raise TypeError("AnalogOps reads only a cache made by AnalogOps.new_cache")
+        block = self._attention.get(name)
+        if block is None:
+            block = AnalogAttention(name, self._units(name), self._ranges)
+            self._attention[name] = block
+        before = block.clipped
+        out = block.forward(q, k, v, cache)
+        self._count(q.size + k.size + v.size, block.clipped - before)
+        return out
+
+    def new_cache(self) -> AnalogCache:
+        """Return an empty cache of log codes."""
+        return AnalogCache()
+
+    def _units(self, name: str) -> ProductModel:
+        """Program the log and exp units of one block of data-dependent products."""
+        if name not in self._products:
+            self._products[name] = ProductModel.program(
+                self.hardware.acam,
+                bits=self.hardware.mapping.output_bits,
+                seed=self.chip.stream(name),
+                noise=self.chip.noise != "none",
+            )
+        return self._products[name]
+
+    def _count(self, conversions: int, clipped: int) -> None:
+        self.counters.conversions += conversions
+        self.counters.clipped += clipped
+
+
+def make_ops(network: Network, library: Library, mode: str, chip: Chip) -> Ops:
+    """Return the arithmetic of a mode for a network on one chip.
+
+    Raises
+    ------
+    ParameterError
+        Unknown mode.
+    """
+    tensors, rows = network.model.tensors, library.technology.column.rows
+    if mode == "float":
+        return FloatOps(tensors)
+    if mode == "quantized":
+        return QuantizedOps(tensors, network.ranges, network.mapping, rows)
+    if mode not in MODES:
+        raise ParameterError(f"mode {mode!r}; permitted: {', '.join(MODES)}")
+    noise = "none" if mode == "ideal-analog" else chip.noise
+    hardware = Hardware(library, network.mapping)
+    return AnalogOps(tensors, network.ranges, hardware, Chip(chip.seed, chip.index, noise))

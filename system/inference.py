@@ -1,0 +1,113 @@
+"""Runs a network in one mode over one or more programmed chips."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from behavioral.library import Library
+from system.engine import AnalogOps, make_ops
+from system.linear import Chip
+from system.networks import Network
+
+
+@dataclass(frozen=True)
+class Result:
+    """What `nldpe infer` reports.
+
+    Attributes
+    ----------
+    values : list of float
+        The metric of each chip.
+    seconds : float
+        Programming the chips included.
+    clipped_lookups : int
+        Conversions outside the calibrated range of the data line, all chips together.
+    """
+
+    model: str
+    mode: str
+    metric: str
+    mean: float
+    std: float
+    values: list[float]
+    seed: int
+    chips: int
+    samples: int
+    library_sha256: str
+    seconds: float
+    samples_per_s: float
+    conversions: int
+    clipped_lookups: int
+    read_noise: str
+    mapping: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields for JSON; the metric stands under its own name too."""
+        return {**asdict(self), self.metric: {"mean": self.mean, "std": self.std}}
+
+    def __str__(self) -> str:
+        percent = self.metric == "accuracy"
+        scale, unit, digits = (100.0, " %", 2) if percent else (1.0, "", 3)
+        spread = f" +/- {self.std * scale:.{digits}f}" if self.chips > 1 else ""
+        return (
+            f"{self.model} {self.mode}: {self.metric} {self.mean * scale:.{digits}f}{spread}{unit} "
+            f"({self.chips} chip{'s' * (self.chips > 1)}, {self.samples} samples, "
+            f"{self.seconds:.1f} s, {self.clipped_lookups} of {self.conversions} look-ups clipped)"
+        )
+
+
+def evaluate(
+    network: Network,
+    library: Library,
+    *,
+    mode: str,
+    samples: int,
+    chips: int = 1,
+    seed: int = 0,
+    read_noise: str = "frozen",
+) -> Result:
+    """Score a network; only mode "noisy" differs from chip to chip.
+
+    Parameters
+    ----------
+    network : Network
+    library : Library
+    mode : {"float", "quantized", "ideal-analog", "noisy"}
+    samples : images, or windows of text.
+    chips : chips to program; one in every mode but "noisy".
+    seed : keys the draws of all chips.
+    read_noise : {"frozen", "per-read"}
+    """
+    chosen = network.samples(samples)
+    count = chips if mode == "noisy" else 1
+    values, conversions, clipped = [], 0, 0
+    start = perf_counter()
+    for index in range(count):
+        ops = make_ops(network, library, mode, Chip(seed, index, read_noise))
+        values.append(network.score(ops, chosen, f"{network.name} {mode} chip {index}"))
+        if isinstance(ops, AnalogOps):
+            conversions += ops.counters.conversions
+            clipped += ops.counters.clipped
+    seconds = perf_counter() - start
+    return Result(
+        model=network.name,
+        mode=mode,
+        metric=network.metric,
+        mean=float(np.mean(values)),
+        std=float(np.std(values, ddof=1)) if count > 1 else 0.0,
+        values=values,
+        seed=seed,
+        chips=count,
+        samples=len(chosen),
+        library_sha256=library.sha256,
+        seconds=seconds,
+        samples_per_s=len(chosen) * count / seconds,
+        conversions=conversions,
+        clipped_lookups=clipped,
+        read_noise=read_noise,
+        mapping=network.mapping.to_dict(),
+    )

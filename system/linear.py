@@ -1,0 +1,304 @@
+"""One linear layer on tiles: DAC codes in, crossbar columns, ACAM units, values out."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from behavioral.acam import AcamModel, AcamUnit
+from behavioral.crossbar import CrossbarModel, ProgrammedArray
+from behavioral.library import Library
+from behavioral.windows import Windows
+from system.calibration import Ranges, need, tiles
+from system.models.ops import Activation
+from system.quantization import Float, InputCodes, Mapping, fake_quantize, quantize_weight
+
+FUNCTIONS: dict[Activation, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
+    None: lambda z: z,
+    "relu": lambda z: np.maximum(z, 0.0),
+    "silu": lambda z: z * expit(z),
+}
+SILU_FLAT = -8.0  # below this silu is within 0.003 of zero: less than a code of any range seen
+
+
+@dataclass(frozen=True)
+class Chip:
+    """One programmed piece of silicon: which draw of the noise, and what noise there is.
+
+    Attributes
+    ----------
+    seed, index : int
+        Random streams are keyed by both; chips of a study share the seed.
+    noise : {"none", "frozen", "per-read"}
+        No device noise (`ideal-analog`), or read noise drawn once per device or at every read.
+    """
+
+    seed: int = 0
+    index: int = 0
+    noise: str = "frozen"
+
+    def stream(self, name: str, part: int = 0) -> tuple[int, ...]:
+        """Return the key of the random stream of one part of one layer."""
+        return (self.seed, self.index, zlib.crc32(name.encode()), part)
+
+
+@dataclass
+class Counters:
+    """Look-ups outside the calibrated range, clipped to its ends."""
+
+    conversions: int = 0
+    clipped: int = 0
+
+
+@dataclass(frozen=True)
+class LayerSpec:
+    """What is fixed before programming: scales, ranges and window positions of a layer."""
+
+    name: str
+    activation: Activation
+    codes: InputCodes
+    gain: Float  # (out,) y in units of the layer for 1 in normalised units
+    bias: Float  # (out,)
+    y_lo: Float  # (out,) ends of the read-out range, before the bias
+    y_hi: Float
+    out_lo: Float  # (out,) values of code 0 and the top code
+    out_hi: Float
+    tile_lo: Float  # (tiles, out)
+    tile_hi: Float
+
+
+def layer_spec(
+    name: str,
+    weight_scale: Float,
+    bias: Float,
+    activation: Activation,
+    ranges: Ranges,
+    mapping: Mapping,
+    tile_count: int,
+) -> LayerSpec:
+    """Turn calibrated ranges into the scales of a layer."""
+    out = len(weight_scale)
+    codes = InputCodes.from_range(*need(ranges, f"{name}.x", (2,)), mapping.input_bits)
+    y_lo, y_hi = need(ranges, f"{name}.y", (2, out)).copy()
+    tile = need(ranges, f"{name}.tile", (tile_count, 2, out)).copy()
+    z_out = need(ranges, f"{name}.out", (2,))
+    # Where the function is flat the data line may saturate: the range need not reach there.
+    flat = {"relu": 0.0, "silu": SILU_FLAT}.get(activation or "")
+    if flat is not None:
+        y_lo = np.maximum(y_lo, flat - bias)
+        y_hi = np.maximum(y_hi, y_lo + 1e-3 * max(float(z_out[1] - z_out[0]), 1e-6))
+    if mapping.output_range == "layer":
+        y_lo[:], y_hi[:] = y_lo.min(), y_hi.max()
+        tile[:, 0], tile[:, 1] = tile[:, 0].min(), tile[:, 1].max()
+    for low, high in ((y_lo, y_hi), (tile[:, 0], tile[:, 1])):
+        width = np.maximum(high - low, 1e-6)
+        high[...] = low + width
+    per_column = activation is None and mapping.output_range == "column"
+    out_lo = y_lo + bias if per_column else np.full(out, z_out[0], np.float32)
+    out_hi = y_hi + bias if per_column else np.full(out, max(z_out[1], z_out[0] + 1e-6), np.float32)
+    gain = (weight_scale * codes.full_scale).astype(np.float32)
+    return LayerSpec(
+        name, activation, codes, gain, bias, y_lo, y_hi,
+        out_lo.astype(np.float32), out_hi.astype(np.float32), tile[:, 0], tile[:, 1],
+    )  # fmt: skip
+
+
+def split_bias(weight: Float, bias: Float | None) -> Float:
+    """Return the bias, or zeros."""
+    return np.zeros(len(weight), np.float32) if bias is None else bias.astype(np.float32)
+
+
+class QuantizedLinear:
+    """The layer with 8-bit inputs, weights and outputs, and exact arithmetic between them."""
+
+    def __init__(
+        self,
+        name: str,
+        weight: Float,
+        bias: Float | None,
+        activation: Activation,
+        ranges: Ranges,
+        mapping: Mapping,
+        tile_rows: int,
+    ):
+        self._bits = mapping.output_bits
+        self._w, scale = quantize_weight(weight, mapping)
+        count = len(tiles(weight.shape[1], tile_rows))
+        self.spec = layer_spec(
+            name, scale, split_bias(weight, bias), activation, ranges, mapping, count
+        )
+
+    def forward(self, x: Float) -> Float:
+        """Return values (n, out) for activations x (n, in)."""
+        spec = self.spec
+        z = (spec.codes.normalise(x) @ self._w) * spec.gain
+        z = np.clip(z, spec.y_lo, spec.y_hi) + spec.bias
+        value = FUNCTIONS[spec.activation](z).astype(np.float32)
+        return fake_quantize(value, spec.out_lo, spec.out_hi, self._bits)
+
+
+class Hardware:
+    """The behavioural models of one library, and how layers are laid on them.
+
+    Parameters
+    ----------
+    library : Library
+    mapping : Mapping
+    keep_devices : bool
+        Keep every programmed conductance, as validation needs.
+    """
+
+    def __init__(self, library: Library, mapping: Mapping, keep_devices: bool = False):
+        self.library = library
+        self.crossbar = CrossbarModel(library)
+        self.acam = AcamModel.from_library(library)
+        self.mapping = mapping
+        self.keep_devices = keep_devices
+        self.tile_rows = library.technology.column.rows
+        self.counters = Counters()
+
+
+class AnalogLinear:
+    """The layer on crossbar tiles and ACAM units of one chip.
+
+    Parameters
+    ----------
+    name : str
+    weight : (out, in) float array
+    bias : (out,) float array or None
+    activation : {None, "relu", "silu"}
+    ranges : Ranges
+    hardware : Hardware
+    chip : Chip
+    """
+
+    def __init__(
+        self,
+        name: str,
+        weight: Float,
+        bias: Float | None,
+        activation: Activation,
+        ranges: Ranges,
+        hardware: Hardware,
+        chip: Chip,
+    ):
+        self.hardware, self.chip, self.reads = hardware, chip, 0
+        w, scale = quantize_weight(weight, hardware.mapping)
+        self.tiles = tiles(len(w), hardware.tile_rows)
+        self.spec = layer_spec(
+            name, scale, split_bias(weight, bias), activation, ranges, hardware.mapping,
+            len(self.tiles),
+        )  # fmt: skip
+        self.arrays = [self._program_tile(w[t], i) for i, t in enumerate(self.tiles)]
+        self.digital_sum = hardware.mapping.partial_sums == "digital" and len(self.tiles) > 1
+        self.units = self._program_units()
+
+    def _program_tile(self, w: Float, tile: int) -> ProgrammedArray:
+        mapping = self.hardware.mapping
+        return self.hardware.crossbar.program(
+            w,
+            seed=self.chip.stream(self.spec.name, tile),
+            noise=self.chip.noise,
+            slices=mapping.slices,
+            predistort=mapping.predistort,
+            keep_devices=self.hardware.keep_devices,
+        )
+
+    def _program_units(self) -> list[AcamUnit]:
+        """Program one set of ACAM units for the layer, and one per tile if codes are added."""
+        spec = self.spec
+        if not self.digital_sum:
+            return [self._program_function(spec.y_lo + spec.bias, spec.y_hi + spec.bias, 0)]
+        units = [self._program_identity(1 + i) for i in range(len(self.tiles))]
+        if spec.activation is not None:
+            units.append(self._program_function(spec.y_lo + spec.bias, spec.y_hi + spec.bias, 0))
+        return units
+
+    def _program_function(self, z_lo: Float, z_hi: Float, part: int) -> AcamUnit:
+        """Program the activation over [z_lo, z_hi] of each column's data line."""
+        spec, bits = self.spec, self.hardware.mapping.output_bits
+        if spec.activation is None and self.hardware.mapping.output_range == "column":
+            return self._program_identity(part)
+        windows = Windows.from_function(
+            FUNCTIONS[spec.activation],
+            (float(z_lo.min()), float(z_hi.max())),
+            (float(spec.out_lo[0]), float(spec.out_hi[0])),
+            bits=bits,
+        )
+        lo, hi = windows.on_data_line(z_lo, z_hi)
+        return self._program_windows(lo, hi, windows, part)
+
+    def _program_identity(self, part: int) -> AcamUnit:
+        windows = Windows.from_function(
+            FUNCTIONS[None], (0.0, 1.0), (0.0, 1.0), bits=self.hardware.mapping.output_bits
+        )
+        lo, hi = windows.on_data_line()
+        return self._program_windows(lo, hi, windows, part)
+
+    def _program_windows(self, lo: Float, hi: Float, windows: Windows, part: int) -> AcamUnit:
+        bits = windows.bits
+        return self.hardware.acam.program(
+            lo,
+            hi,
+            windows.bit,
+            bits,
+            seed=(*self.chip.stream(self.spec.name, part), 1),
+            noise=self.chip.noise != "none",
+            columns=len(self.spec.gain),
+            values=np.linspace(0.0, 1.0, 2**bits, dtype=np.float32),
+            keep_thresholds=self.hardware.keep_devices,
+            keep_conductances=self.hardware.keep_devices,
+        )
+
+    def drive(self, x: Float) -> Float:
+        """Return the row drives in [-1, 1] for activations x (n, in)."""
+        return self.spec.codes.normalise(x)
+
+    def multiply(self, drive: Float, tile: int) -> Float:
+        """Return the normalised column outputs (n, out) of one row tile."""
+        self.reads += 1
+        return self.hardware.crossbar.multiply(
+            self.arrays[tile],
+            np.ascontiguousarray(drive[:, self.tiles[tile]]),
+            seed=(*self.chip.stream(self.spec.name, tile), 2, self.reads),
+        )
+
+    def forward(self, x: Float) -> Float:
+        """Return values (n, out) for activations x (n, in)."""
+        drive, spec = self.drive(x), self.spec
+        parts = (self.multiply(drive, i) for i in range(len(self.tiles)))
+        if not self.digital_sum:
+            total = next(parts)
+            for part in parts:
+                total += part
+            return self._convert(self.units[0], total, spec.gain, spec.y_lo, spec.y_hi)
+        z = np.zeros((len(x), len(spec.gain)), np.float32)
+        for i, part in enumerate(parts):
+            u = self._convert_unit(self.units[i], part, spec.gain, spec.tile_lo[i], spec.tile_hi[i])
+            z += u * (spec.tile_hi[i] - spec.tile_lo[i]) + spec.tile_lo[i]
+        if spec.activation is None:
+            return z + spec.bias
+        one = np.ones_like(spec.gain)
+        z = fake_quantize(z, spec.y_lo, spec.y_hi, self.hardware.mapping.input_bits)
+        return self._convert(self.units[-1], z, one, spec.y_lo, spec.y_hi)
+
+    def _convert(self, unit: AcamUnit, y: Float, gain: Float, low: Float, high: Float) -> Float:
+        out = self._convert_unit(unit, y, gain, low, high)
+        out *= self.spec.out_hi - self.spec.out_lo
+        out += self.spec.out_lo
+        return out
+
+    def _convert_unit(
+        self, unit: AcamUnit, y: Float, gain: Float, low: Float, high: Float
+    ) -> Float:
+        """Return the unit's code over its top code, in [0, 1]."""
+        width = high - low
+        values, clipped = self.hardware.acam.convert_values(unit, y, gain / width, -low / width)
+        self.hardware.counters.conversions += y.size
+        self.hardware.counters.clipped += clipped
+        return values

@@ -1,0 +1,152 @@
+"""Codes and ranges: how real numbers become 8-bit codes on the way into and out of the tiles."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from circuits.errors import ParameterError
+
+Float = NDArray[np.float32]
+
+CHOICES = {
+    "weight_scale": ("layer", "column"),
+    "output_range": ("layer", "column"),
+    "partial_sums": ("current", "digital"),
+}
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """How a network is laid onto tiles; every choice the paper leaves open is a field.
+
+    Attributes
+    ----------
+    input_bits, output_bits, weight_bits : int
+        DAC, ACAM and programming resolution.
+    weight_scale : {"layer", "column"}
+        Largest weight of the layer (as published) or of each column sits at g_max.
+    output_range : {"layer", "column"}
+        One read-out gain for the layer, or one per column.
+    partial_sums : {"current", "digital"}
+        Row tiles of one output are added as currents before one ACAM, or each tile has an identity
+        ACAM and codes are added digitally. The paper's choice is unknown; the default is ours.
+    slices : int
+        2: main and error slice ("analog slicing"); 1: main only.
+    predistort : bool
+        Conductances are chosen so that the ohmic column, wires included, has the wanted matrix.
+    percentile : float
+        Share of the calibration values inside a range, in percent; 100 is min-max.
+    """
+
+    input_bits: int = 8
+    output_bits: int = 8
+    weight_bits: int = 8
+    weight_scale: str = "layer"
+    output_range: str = "layer"
+    partial_sums: str = "current"
+    slices: int = 2
+    predistort: bool = True
+    percentile: float = 100.0
+
+    def __post_init__(self) -> None:
+        for key, permitted in CHOICES.items():
+            if getattr(self, key) not in permitted:
+                raise ParameterError(
+                    f"mapping.{key} is {getattr(self, key)!r}; permitted: {', '.join(permitted)}"
+                )
+        for key in ("input_bits", "output_bits", "weight_bits"):
+            if not 2 <= getattr(self, key) <= 12:
+                raise ParameterError(f"mapping.{key} is {getattr(self, key)}; permitted: 2 to 12")
+        if self.slices not in (1, 2):
+            raise ParameterError(f"mapping.slices is {self.slices}; permitted: 1, 2")
+        if not 90.0 <= self.percentile <= 100.0:
+            raise ParameterError(f"mapping.percentile is {self.percentile}; permitted: 90 to 100")
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Mapping:
+        """Build from config.json, naming any key that does not exist."""
+        known = {f.name for f in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise ParameterError(
+                f"unknown mapping key {unknown[0]!r}; known keys: {', '.join(sorted(known))}"
+            )
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields for config.json."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class InputCodes:
+    """Asymmetric DAC codes c with x = scale (c - zero).
+
+    Attributes
+    ----------
+    scale : float
+        Step of one code, in units of the activation.
+    zero : int
+        Code of the value 0: that row carries no current.
+    top : int
+        Largest code.
+    """
+
+    scale: float
+    zero: int
+    top: int
+
+    @classmethod
+    def from_range(cls, low: float, high: float, bits: int) -> InputCodes:
+        """Codes over [low, high], widened to hold 0."""
+        top = 2**bits - 1
+        low, high = min(float(low), 0.0), max(float(high), 0.0)
+        scale = (high - low) / top if high > low else 1.0
+        return cls(scale, int(np.floor(-low / scale + 0.5)), top)
+
+    @property
+    def full_scale(self) -> float:
+        """The activation that drives a row at v_read, v_cm apart."""
+        return self.scale * max(self.zero, self.top - self.zero)
+
+    def normalise(self, x: Float) -> Float:
+        """Return the row drive in [-1, 1] for activations x, rounded to the nearest code."""
+        swing = max(self.zero, self.top - self.zero)
+        codes = np.floor(x * np.float32(1.0 / self.scale) + np.float32(0.5))
+        np.clip(codes, -self.zero, self.top - self.zero, out=codes)
+        codes *= np.float32(1.0 / swing)
+        return codes
+
+
+def fake_quantize(x: Float, low: ArrayLike, high: ArrayLike, bits: int) -> Float:
+    """Round x to 2^bits levels from `low` to `high` (scalars or broadcast), clipping outside."""
+    top = np.float32(2**bits - 1)
+    low32 = np.asarray(low, np.float32)
+    step = np.maximum((np.asarray(high, np.float32) - low32) / top, np.float32(1e-30))
+    return np.clip(np.floor((x - low32) / step + np.float32(0.5)), 0, top) * step + low32
+
+
+def quantize_weight(weight: Float, mapping: Mapping) -> tuple[Float, Float]:
+    """Normalise a weight matrix to cell conductances.
+
+    Parameters
+    ----------
+    weight : (out, in) float array
+    mapping : Mapping
+
+    Returns
+    -------
+    w : (in, out) float32 array in [-1, 1], sign and magnitude of `weight_bits` bits
+    scale : (out,) float32 array with weight ~ w.T * scale[:, None]
+    """
+    axis = 1 if mapping.weight_scale == "column" else None
+    peak = np.abs(weight).max(axis=axis, keepdims=True)
+    peak = np.where(peak > 0, peak, 1.0).astype(np.float32)
+    levels = np.float32(2 ** (mapping.weight_bits - 1) - 1)
+    w = np.round(weight / peak * levels) / levels
+    scale = np.broadcast_to(peak, (len(weight), 1))[:, 0].astype(np.float32)
+    return np.ascontiguousarray(w.T, np.float32), scale

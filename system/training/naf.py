@@ -1,0 +1,251 @@
+"""Noise-aware fine-tuning through the very models that inference uses.
+
+The forward pass of a training step is the inference engine on a freshly programmed chip: IR drop,
+cell non-linearity, programming and read noise, noisy ACAM thresholds, 8-bit codes, products by
+log codes. The backward pass is that of the float network, evaluated at the noisy operating point
+and cut where a converter saturates (straight-through estimator).
+
+Beyond the published procedure (crossbar noise only in the network, ACAM noise per function) both
+noises are seen by the network's weights at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from behavioral.library import Library
+from system.calibration import Ranges
+from system.engine import AnalogOps
+from system.linear import AnalogLinear, Chip, Hardware
+from system.models.ops import Activation
+from system.quantization import Mapping
+from system.training import networks, pretraining
+
+WEIGHT_NORM = 1e-2  # factor of the largest-weight penalty, as in the published training
+
+
+def _slope(z: Tensor, activation: Activation) -> Tensor:
+    """Return the derivative of the activation."""
+    if activation == "relu":
+        return (z > 0).to(z.dtype)
+    if activation == "silu":
+        s = torch.sigmoid(z)
+        return s * (1 + z * (1 - s))
+    return torch.ones_like(z)
+
+
+class _Linear(torch.autograd.Function):
+    """Forward on tiles; backward of the float layer where no converter saturates."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, layer: AnalogLinear) -> Tensor:
+        """Run the layer as inference does; x (n, in), weight (out, in), bias (out,)."""
+        ctx.save_for_backward(x, weight, bias)
+        ctx.layer = layer
+        return torch.from_numpy(layer.forward(x.numpy()))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        """Return the gradients of x, weight and bias."""
+        x, weight, bias = ctx.saved_tensors
+        spec = ctx.layer.spec
+        y = x @ weight.T
+        inside = (y >= torch.from_numpy(spec.y_lo)) & (y <= torch.from_numpy(spec.y_hi))
+        g = gradients[0] * _slope(y + bias, spec.activation) * inside
+        low, high = (spec.codes.scale * (c - spec.codes.zero) for c in (0, spec.codes.top))
+        g_x = (g @ weight) * ((x >= low) & (x <= high))
+        return g_x, g.T @ x, g.sum(0), None
+
+
+class _Product(torch.autograd.Function):
+    """Forward by log codes; backward of the exact product."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, ops: AnalogOps, name: str) -> Tensor:
+        """Return the analog a * b."""
+        ctx.save_for_backward(a, b)
+        return torch.from_numpy(ops.multiply(name, a.numpy(), b.numpy()))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        """Return the gradients of a and b."""
+        a, b = ctx.saved_tensors
+        return gradients[0] * b, gradients[0] * a, None, None
+
+
+class _Attention(torch.autograd.Function):
+    """Forward by log codes; backward of exact attention at the same operands."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, groups: int, ops: AnalogOps, name: str
+    ) -> Tensor:
+        """Return the analog attention; q (B, H, T, D), k and v (B, groups, T, D)."""
+        ctx.save_for_backward(q, k, v)
+        out = ops.attention(name, *(t.contiguous().numpy() for t in (q, k, v)), cache=None)
+        return torch.from_numpy(out)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of q, k and v."""
+        leaves = [t.detach().requires_grad_() for t in ctx.saved_tensors]
+        q, k, v = leaves
+        repeat = q.shape[1] // k.shape[1]
+        with torch.enable_grad():
+            out = F.scaled_dot_product_attention(
+                q, k.repeat_interleave(repeat, 1), v.repeat_interleave(repeat, 1), is_causal=True
+            )
+        return (*torch.autograd.grad(out, leaves, gradients[0]), None, None, None)
+
+
+class NoisyOps:
+    """`TorchOps` on one programmed chip."""
+
+    def __init__(self, analog: AnalogOps):
+        self.analog = analog
+
+    def linear(
+        self, name: str, x: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation
+    ) -> Tensor:
+        """Return f(x W^T + b) from crossbars and ACAM units."""
+        layer = self.analog.layer(name, activation)
+        flat = x.reshape(-1, x.shape[-1])
+        shift = torch.zeros(len(weight)) if bias is None else bias
+        out: Tensor = _Linear.apply(flat, weight, shift, layer)
+        return out.reshape(*x.shape[:-1], -1)
+
+    def multiply(self, name: str, a: Tensor, b: Tensor) -> Tensor:
+        """Return a * b by log codes."""
+        out: Tensor = _Product.apply(a, b, self.analog, name)
+        return out
+
+    def attention(self, name: str, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Return causal attention by log codes."""
+        out: Tensor = _Attention.apply(q, k, v, k.shape[1], self.analog, name)
+        return out
+
+
+def arrays(parameters: networks.Parameters) -> dict[str, np.ndarray[Any, np.dtype[np.float32]]]:
+    """Return the current parameters as numpy arrays; a tied output projection is added."""
+    tensors = {name: p.detach().numpy().copy() for name, p in parameters.items()}
+    if "model.embed_tokens.weight" in tensors:
+        tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"]
+    return tensors
+
+
+class ChipMaker:
+    """Programs a fresh chip from the current weights every few steps.
+
+    Parameters
+    ----------
+    parameters : the weights in training
+    measure : callable
+        Returns the ranges of the current weights, measured in float.
+    library, mapping, seed : what the chips are made of
+    refresh : steps one chip serves
+    remeasure : steps between two measurements of the ranges
+    """
+
+    def __init__(
+        self,
+        parameters: networks.Parameters,
+        measure: Callable[[dict[str, Any]], Ranges],
+        library: Library,
+        mapping: Mapping,
+        seed: int,
+        refresh: int,
+        remeasure: int = 200,
+    ):
+        self._parameters, self._measure = parameters, measure
+        self._hardware = Hardware(library, mapping)
+        self._seed, self._refresh, self._remeasure = seed, refresh, remeasure
+        self.ranges: Ranges = {}
+
+    def chips(self) -> Iterator[NoisyOps]:
+        """Yield the arithmetic of each step."""
+        step = 0
+        while True:
+            if step % self._remeasure == 0:
+                self.ranges = self._measure(arrays(self._parameters))
+            chip = Chip(self._seed, 1_000_000 + step // self._refresh)
+            ops = NoisyOps(AnalogOps(arrays(self._parameters), self.ranges, self._hardware, chip))
+            for _ in range(self._refresh):
+                yield ops
+                step += 1
+
+
+def largest_weights(parameters: networks.Parameters) -> Tensor:
+    """Sum of each matrix's largest weight over its standard deviation: spread weights use g_max.
+
+    The published penalty is the largest weight itself; relative to the standard deviation it does
+    not shrink a layer as a whole, which would change nothing on the tiles.
+    """
+    matrices = [p for name, p in parameters.items() if p.ndim > 1]
+    return torch.stack([p.abs().max() / p.detach().std() for p in matrices]).mean()
+
+
+def distillation(logits: Tensor, teacher: Tensor) -> Tensor:
+    """Kullback-Leibler divergence from the float network's prediction."""
+    flat, target = logits.flatten(0, -2), teacher.flatten(0, -2)
+    return F.kl_div(
+        F.log_softmax(flat, -1), F.log_softmax(target, -1), log_target=True, reduction="batchmean"
+    )
+
+
+def tune_lenet(
+    parameters: networks.Parameters,
+    images: np.ndarray[Any, np.dtype[np.uint8]],
+    labels: np.ndarray[Any, np.dtype[np.uint8]],
+    maker: ChipMaker,
+    *,
+    steps: int,
+    rate: float = 5e-4,
+    seed: int = 1234,
+) -> None:
+    """Fine-tune LeNet-5 in place on freshly programmed chips."""
+    targets = torch.from_numpy(labels.astype(np.int64))
+    batches = pretraining.image_batches(len(images), 128, seed)
+    chips = maker.chips()
+
+    def loss_of_step(step: int) -> Tensor:
+        index = next(batches)
+        batch = pretraining.shifted(images[index], seed + step)
+        logits = networks.lenet(next(chips), parameters, batch)
+        return F.cross_entropy(logits, targets[index]) + WEIGHT_NORM * largest_weights(parameters)
+
+    pretraining.optimize(parameters, loss_of_step, steps=steps, rate=rate, label="naf lenet")
+
+
+def tune_llama(
+    parameters: networks.Parameters,
+    config: dict[str, Any],
+    tokens: np.ndarray[Any, np.dtype[np.int64]],
+    maker: ChipMaker,
+    *,
+    steps: int,
+    rate: float = 5e-4,
+    batch: int = 8,
+    length: int = 128,
+    seed: int = 1234,
+) -> None:
+    """Fine-tune a Llama in place on freshly programmed chips; the float start is the teacher."""
+    teacher = {name: p.detach().clone() for name, p in parameters.items()}
+    exact = networks.FloatOps()
+    chips = maker.chips()
+
+    def loss_of_step(step: int) -> Tensor:
+        windows = pretraining.text_batch(tokens, batch, length, seed + 7_000_000 + step)
+        logits = networks.llama(next(chips), parameters, config, windows[:, :-1])
+        with torch.no_grad():
+            target = networks.llama(exact, teacher, config, windows[:, :-1])
+        loss = 0.5 * pretraining.next_token_loss(logits, windows)
+        loss = loss + 0.5 * distillation(logits, target)
+        return loss + WEIGHT_NORM * largest_weights(parameters)
+
+    pretraining.optimize(parameters, loss_of_step, steps=steps, rate=rate, label="naf llama")

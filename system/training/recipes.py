@@ -1,0 +1,216 @@
+"""Recipes of the shipped checkpoints: float training, then noise-aware fine-tuning."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from behavioral.library import Library
+from circuits.errors import CheckpointError, ParameterError
+from system import datasets, evaluation
+from system.calibration import Ranges, calibrate
+from system.checkpoint import load_checkpoint, save_checkpoint
+from system.models import lenet
+from system.models.lenet import Lenet
+from system.models.llama import Llama, LlamaConfig
+from system.models.ops import Ops
+from system.networks import CALIBRATION_IMAGES, CALIBRATION_WINDOWS
+from system.quantization import Mapping
+from system.tokenizer import train_tokenizer
+from system.training import naf, networks, pretraining
+
+log = logging.getLogger(__name__)
+
+STEPS = ("float", "naf")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `nldpe finetune` was asked to do.
+
+    Attributes
+    ----------
+    out : folder that receives NAME-float and NAME
+    library : the characterised circuits that NAF trains on
+    seed : of initial weights, batches and chips
+    float_steps, naf_steps : optimiser steps; None: the recipe's own
+    data : the user's own data set, or None
+    """
+
+    out: Path
+    library: Library
+    seed: int = 1234
+    float_steps: int | None = None
+    naf_steps: int | None = None
+    data: Path | None = None
+
+
+class LenetMnist:
+    """LeNet-5 on MNIST."""
+
+    name = "lenet-mnist"
+    mapping = Mapping()
+    float_steps, naf_steps, refresh = 4680, 1500, 1
+
+    def __init__(self, plan: Plan):
+        self.plan = plan
+        self.mnist = datasets.mnist(plan.data)
+        self.config: dict[str, Any] = dict(lenet.CONFIG)
+        self.tokenizer = None
+
+    def pretrain(self, steps: int) -> networks.Parameters:
+        """Train in float."""
+        return pretraining.train_lenet(
+            self.mnist.train_images, self.mnist.train_labels, steps=steps, seed=self.plan.seed
+        )
+
+    def build(self, tensors: dict[str, Any]) -> Lenet:
+        """Return the numpy model."""
+        return Lenet(tensors)
+
+    def calibration(self, model: Lenet, ops: Ops) -> object:
+        """Run the calibration inputs."""
+        return model.forward(self.mnist.train_images[:CALIBRATION_IMAGES], ops)
+
+    def tune(self, parameters: networks.Parameters, maker: naf.ChipMaker, steps: int) -> None:
+        """Fine-tune on chips."""
+        naf.tune_lenet(
+            parameters, self.mnist.train_images, self.mnist.train_labels, maker,
+            steps=steps, seed=self.plan.seed,
+        )  # fmt: skip
+
+
+class LlamaAusten:
+    """A Llama of 1.1 million parameters on five novels of Jane Austen."""
+
+    name = "llama-austen"
+    mapping = Mapping(weight_scale="column", output_range="column")
+    float_steps, naf_steps, refresh = 7000, 800, 2
+
+    def __init__(self, plan: Plan):
+        self.plan = plan
+        text = datasets.austen(plan.data).train
+        self.tokenizer = train_tokenizer(text, int(pretraining.LLAMA_CONFIG["vocab_size"]))
+        self.tokens = np.array(self.tokenizer.encode(text).ids, np.int64)
+        heads = int(pretraining.LLAMA_CONFIG["num_attention_heads"])
+        self.config = LlamaConfig.from_dict(
+            {
+                "model_type": "llama",
+                "tie_word_embeddings": True,
+                "head_dim": int(pretraining.LLAMA_CONFIG["hidden_size"]) // heads,
+                **pretraining.LLAMA_CONFIG,
+            }
+        ).to_dict()
+
+    def pretrain(self, steps: int) -> networks.Parameters:
+        """Train in float."""
+        return pretraining.train_llama(self.tokens, steps=steps, seed=self.plan.seed)
+
+    def build(self, tensors: dict[str, Any]) -> Llama:
+        """Return the numpy model."""
+        plain = {k: v for k, v in tensors.items() if k != "lm_head.weight"}
+        return Llama(LlamaConfig.from_dict(self.config), plain)
+
+    def calibration(self, model: Llama, ops: Ops) -> object:
+        """Run the calibration inputs."""
+        windows = evaluation.text_windows(self.tokens[:200_000], CALIBRATION_WINDOWS)
+        return [model.forward(w[None, :-1], ops) for w in windows]
+
+    def tune(self, parameters: networks.Parameters, maker: naf.ChipMaker, steps: int) -> None:
+        """Fine-tune on chips."""
+        naf.tune_llama(
+            parameters, pretraining.LLAMA_CONFIG, self.tokens, maker,
+            steps=steps, seed=self.plan.seed,
+        )  # fmt: skip
+
+
+RECIPES: dict[str, type[LenetMnist] | type[LlamaAusten]] = {
+    r.name: r for r in (LenetMnist, LlamaAusten)
+}
+
+
+def finetune(model: str, steps: list[str], plan: Plan) -> list[Path]:
+    """Run the steps of a recipe; returns the checkpoint directories written.
+
+    Raises
+    ------
+    ParameterError
+        Unknown model or step.
+    CheckpointError
+        Step "naf" without a float checkpoint to start from.
+    """
+    if model not in RECIPES:
+        raise ParameterError(f"no recipe for {model!r}; known: {', '.join(RECIPES)}")
+    unknown = [s for s in steps if s not in STEPS]
+    if unknown:
+        raise ParameterError(f"unknown step {unknown[0]!r}; known: {', '.join(STEPS)}")
+    recipe = RECIPES[model](plan)
+    written = []
+    if "float" in steps:
+        count = plan.float_steps or recipe.float_steps
+        parameters = recipe.pretrain(count)
+        written.append(_save(recipe, parameters, f"{model}-float", "float", count))
+    if "naf" in steps:
+        count = plan.naf_steps or recipe.naf_steps
+        parameters = _load_float(recipe)
+        maker = naf.ChipMaker(
+            parameters, lambda tensors: _measure(recipe, tensors), plan.library, recipe.mapping,
+            plan.seed, recipe.refresh,
+        )  # fmt: skip
+        recipe.tune(parameters, maker, count)
+        written.append(_save(recipe, parameters, model, "naf", count))
+    return written
+
+
+def _load_float(recipe: LenetMnist | LlamaAusten) -> networks.Parameters:
+    place = recipe.plan.out / f"{recipe.name}-float"
+    if not place.is_dir():
+        raise CheckpointError(
+            f"{place} does not exist; train it first: nldpe finetune {recipe.name} --steps float"
+        )
+    tensors = load_checkpoint(place).tensors
+    return {name: torch.from_numpy(t.copy()).requires_grad_() for name, t in tensors.items()}
+
+
+def _measure(recipe: LenetMnist | LlamaAusten, tensors: dict[str, Any]) -> Ranges:
+    model = recipe.build(tensors)
+    rows = recipe.plan.library.technology.column.rows
+    return calibrate(
+        model.tensors,
+        lambda ops: recipe.calibration(model, ops),  # type: ignore[arg-type]
+        recipe.mapping,
+        rows,
+    )
+
+
+def _save(
+    recipe: LenetMnist | LlamaAusten, parameters: networks.Parameters, name: str, step: str,
+    count: int,
+) -> Path:  # fmt: skip
+    plan = recipe.plan
+    tensors = {k: p.detach().numpy() for k, p in parameters.items()}
+    rows = plan.library.technology.column.rows
+    flag = "--float-steps" if step == "float" else "--naf-steps"
+    command = f"nldpe finetune {recipe.name} --steps {step} {flag} {count} --seed {plan.seed}"
+    provenance = {
+        "command": command,
+        "seed": plan.seed,
+        "step": step,
+        "steps": count,
+        "library_sha256": plan.library.sha256 if step == "naf" else None,
+    }
+    place = plan.out / name
+    save_checkpoint(
+        place,
+        {**recipe.config, "mapping": recipe.mapping.to_dict(), "tile_rows": rows},
+        tensors,
+        analog=_measure(recipe, tensors),
+        extra={"provenance": provenance},
+        tokenizer=recipe.tokenizer,
+    )
+    return place

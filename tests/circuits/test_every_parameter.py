@@ -1,0 +1,72 @@
+"""No dead parameters: each TOML key changes a netlist or a result."""
+
+import numpy as np
+import pytest
+
+from circuits import acam, crossbar, plan, readout
+from circuits.parameters import apply_overrides, load_parameters, parameter_keys
+from circuits.plan import Result
+
+DEVICE, TECHNOLOGY = load_parameters("taox", "lp16")
+LABELS = ("name", "description", "source")
+# Used by the behavioural models, whose tests cover them; the circuits know no noise.
+NOISE = ("noise", "stuck")
+# Used when results are read, not in a netlist.
+RESULTS = ("v_sense_v", "i_trip_a")
+VALUES = {
+    "technology.cards.file": None,
+    "technology.cards.section": None,
+    "technology.cards.nmos": "p16lp",
+    "technology.cards.pmos": "n16lp",
+    "technology.acam.match_lines": "1",
+    "technology.acam.cells_per_row": "2",
+    "technology.column.rows": "128",
+}
+KEYS = [
+    key
+    for key in parameter_keys()
+    if key.rpartition(".")[2] not in (*LABELS, *RESULTS)
+    and not any(word in key for word in NOISE)
+    and VALUES.get(key, "") is not None
+]
+
+
+def texts(device, technology, monkeypatch):
+    """Return all netlists of a plan whose every job fails; nothing is simulated."""
+    found = []
+
+    def fake(jobs, **options):
+        found.extend(job.netlist for job in jobs)
+        return [Result(job.name, 2, {}, "not run") for job in jobs]
+
+    monkeypatch.setattr(plan, "run", fake)
+    monkeypatch.setattr(plan, "simulator_version", lambda: "none")
+    for module in (acam, crossbar, readout):
+        module.characterize(device, technology, quick=True)
+    return found
+
+
+def value(key):
+    part = {"device": DEVICE, "technology": TECHNOLOGY}[key.partition(".")[0]]
+    for name in key.split(".")[1:]:
+        part = getattr(part, name)
+    return part
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_parameter_moves_a_netlist(key, monkeypatch):
+    changed = VALUES.get(key) or repr(value(key) * 1.03)
+    other = apply_overrides(DEVICE, TECHNOLOGY, [f"{key}={changed}"])
+    assert texts(DEVICE, TECHNOLOGY, monkeypatch) != texts(*other, monkeypatch)
+
+
+@pytest.mark.ngspice
+@pytest.mark.parametrize(
+    ("key", "array"), [("v_sense_v", "lower_v"), ("i_trip_a", "lower_static_v")]
+)
+def test_sense_parameter_moves_a_threshold(key, array, spice_cache):
+    changed = getattr(TECHNOLOGY.acam, key) * 1.1
+    device, other = apply_overrides(DEVICE, TECHNOLOGY, [f"{key}={changed!r}"])
+    before = acam.characterize(DEVICE, TECHNOLOGY, quick=True, cache=spice_cache)
+    after = acam.characterize(device, other, quick=True, cache=spice_cache)
+    assert np.abs(getattr(before, array) - getattr(after, array)).min() > 1e-4

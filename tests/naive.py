@@ -1,0 +1,200 @@
+"""Slow, obvious twins of the kernels: plain loops, one idea per function."""
+
+import numpy as np
+
+# ---- ACAM: behavioral/kernels/acam.py
+
+
+def search(lo, hi, bit, gray, u):
+    """Compare every input of one column with every row; (n,) codes."""
+    codes = []
+    for value in u:
+        word = 0
+        for low, high, b in zip(lo, hi, bit, strict=True):
+            if low < value < high:
+                word |= 1 << int(b)
+        codes.append(gray_to_binary(word) if gray else word)
+    return np.array(codes, dtype=int)
+
+
+def gray_to_binary(word):
+    """Decode one Gray word bit by bit, from the most significant."""
+    code, bit = 0, 0
+    for i in range(word.bit_length() - 1, -1, -1):
+        bit ^= (word >> i) & 1
+        code |= bit << i
+    return code
+
+
+def compile_tables(lo, hi, bit, gray, cells):
+    """Search at the centre of every cell."""
+    centres = (np.arange(cells) + 0.5) / cells
+    return np.array(
+        [search(low, high, bit, gray, centres) for low, high in zip(lo, hi, strict=True)]
+    )
+
+
+def convert(table, y, scale, shift, values):
+    """Look every input up on its own; returns codes or values, and the clipped count."""
+    cells = table.shape[1]
+    out = np.zeros(y.shape, np.float32 if values.size else table.dtype)
+    clipped = 0
+    with np.errstate(over="ignore"):
+        position = (y * scale + shift) * np.float32(cells)
+    for b in range(y.shape[0]):
+        for j in range(y.shape[1]):
+            t = float(position[b, j])
+            clipped += not 0 <= t <= cells
+            cell = int(min(max(t, 0), cells - 1))
+            code = table[0 if table.shape[0] == 1 else j, cell]
+            out[b, j] = values[code] if values.size else code
+    return out, clipped
+
+
+# ---- products: behavioral/kernels/products.py
+
+
+def encode(model, x, ceiling, block, by_row):
+    """Sign, DAC code, log code of every value on its own; returns packed codes and row shifts."""
+    code = np.zeros(x.shape, int)
+    shift = np.zeros(x.shape[:2], int)
+    top = model.logs.shape[1] - 1
+    for z, m in np.ndindex(x.shape[:2]):
+        steps = []
+        gain = np.float32(top) / np.float32(ceiling)
+        for k, value in enumerate(x[z, m]):
+            with np.errstate(over="ignore"):
+                level = min(float(abs(value) * gain + np.float32(0.5)), top)
+            level = int(level)
+            steps.append(int(model.logs[(m if by_row else k) % len(model.logs), level]))
+        used = [s for s in steps if s != model.zero]
+        if block and used:
+            shift[z, m] = min(used)
+        for k, step in enumerate(steps):
+            packed = step if step == model.zero else step - shift[z, m]
+            code[z, m, k] = packed + (model.section if x[z, m, k] < 0 else 0)
+    return code, shift
+
+
+def matmul(model, a, b, n_limit, k_limit):
+    """One product, one look-up at a time."""
+    out = np.zeros((*a.code.shape[:2], b.code.shape[1]))
+    for z, m, n in np.ndindex(out.shape):
+        if n >= n_limit[m]:
+            continue
+        table = model.exps[n % len(model.exps)]
+        for k in range(min(a.code.shape[2], k_limit[m])):
+            out[z, m, n] += table[int(a.code[z, m, k]) + int(b.code[z, n, k])]
+        out[z, m, n] *= float(a.scale[z, m]) * float(b.scale[z, n]) / (2**model.out_bits - 1)
+    return out
+
+
+def softmax(model, scores, limit):
+    """Row by row; returns attenuations and the sums that the log units see."""
+    code = np.full(scores.shape, model.zero)
+    sums = np.zeros(scores.shape[:2])
+    levels = model.logs.shape[1]
+    for z, m in np.ndindex(scores.shape[:2]):
+        row = scores[z, m, : limit[m]]
+        if not np.any(np.isfinite(row)):
+            continue
+        total = 0
+        for n, score in enumerate(row):
+            with np.errstate(over="ignore"):
+                fall = (row.max() - score) / np.float32(model.delta) + np.float32(0.5)
+            if fall < model.zero:
+                code[z, m, n] = int(fall)
+            total += int(model.exps[n % len(model.exps), code[z, m, n]])
+        power, mantissa = 0, total
+        while mantissa >= levels:
+            power += 1
+            mantissa = int(total / 2**power + 0.5)
+        while 0 < mantissa <= (levels - 1) // 2:
+            power -= 1
+            mantissa *= 2
+        attenuation = int(model.logs[m % len(model.logs), mantissa])
+        if attenuation != model.zero:
+            scale = (levels - 1) / (2**model.out_bits - 1)
+            sums[z, m] = np.exp(-model.delta * attenuation) * 2.0**power * scale
+    return code, sums
+
+
+# ---- crossbar: behavioral/kernels/crossbar.py
+
+
+def ladder_matrix(rows, r, r_end):
+    """Resistance of the bit line: volts at node i per ampere injected at node j; (rows, rows)."""
+    out = np.empty((rows, rows))
+    for i in range(rows):
+        for j in range(rows):
+            out[i, j] = r_end + r * (rows - 1 - max(i, j))
+    return out
+
+
+def effective_column(g, r, r_end):
+    """Read-out current per volt on each row of one ohmic column, by the dense nodal equations."""
+    rows = len(g)
+    ladder = ladder_matrix(rows, r, r_end)
+    currents = np.linalg.solve(np.eye(rows) + np.diag(g) @ ladder, np.diag(g))
+    return currents.sum(axis=0)
+
+
+def cell_law(coefficients, degree, v, u):
+    """Polynomial of a cell, term by term: by power of u, then of v."""
+    total, k = 0.0, 0
+    for b in range(degree + 1):
+        for a in range(degree + 1 - b):
+            total += coefficients[k] * v**a * u**b
+            k += 1
+    return total
+
+
+def column_residual(u, coefficients, degree, v, r, r_end):
+    """Kirchhoff's law of a column: bit-line voltages minus what the cells' currents make them."""
+    rows = len(v)
+    current = np.array(
+        [(v[i] - u[i]) * cell_law(coefficients[i], degree, v[i], u[i]) for i in range(rows)]
+    )
+    return u - ladder_matrix(rows, r, r_end) @ current
+
+
+def first_order_column(g, ohmic, alpha, base, slope, degree, v, r, r_end):
+    """Ohmic output of one column, and what its cells add at the ohmic operating point."""
+    rows = len(v)
+    ladder = ladder_matrix(rows, r, r_end)
+    u = np.linalg.solve(np.eye(rows) + ladder @ np.diag(ohmic), ladder @ np.diag(ohmic) @ v)
+    z = np.linalg.solve(np.eye(rows) + np.diag(ohmic) @ ladder, np.eye(rows)).sum(axis=0)
+    added = 0.0
+    for i in range(rows):
+        law = cell_law(base, degree, v[i], u[i]) + alpha[i] * cell_law(slope, degree, v[i], u[i])
+        added += z[i] * (v[i] - u[i]) * (g[i] * law - ohmic[i])
+    return float(ohmic @ (v - u)), added
+
+
+def linearized(x, u, laws, degree):
+    """Inputs of one sample through the mean cell law, (parts * rows,), and mean (v - u)^2."""
+    v = np.clip(x, -1, 1)
+    parts = []
+    for m, law in enumerate(laws):
+        p = np.array(
+            [
+                sum(
+                    law[b, a] * vi**a * ui**b
+                    for b in range(degree + 1)
+                    for a in range(degree + 1 - b)
+                )
+                for vi, ui in zip(v, u, strict=True)
+            ]
+        )
+        parts.append((v if m == 0 else 0.0) + (v - u) * p)
+    return np.concatenate(parts), float(np.mean((v - u) ** 2)) if len(v) else 0.0
+
+
+def correct(y, power, common, terms):
+    """Per-column correction, output by output."""
+    out = np.array(y, float)
+    for m in range(y.shape[0]):
+        for c in range(y.shape[1]):
+            out[m, c] *= 1 + terms[0, c] + terms[1, c] * power[m]
+            out[m, c] += common[m] * (terms[2, c] + terms[3, c] * power[m])
+    return out
