@@ -49,12 +49,14 @@ class AcamModel:
         Range, noise laws and stuck-off rate.
     overlap : Overlap or None
         Interaction of the two halves of a cell on one match line. None: independent halves.
+    v_range : (float, float) or None [V]
+        Voltages that the read-out can drive. None: all.
 
     Attributes
     ----------
     v_lo, v_hi : float [V]
-        Data-line range: the voltages that both bounds reach with a programmable conductance,
-        windows of any width included.
+        Data-line range: the voltages that the read-out drives and that both bounds reach with a
+        programmable conductance, windows of any width included.
 
     Raises
     ------
@@ -69,6 +71,7 @@ class AcamModel:
         th_upper: ArrayLike,
         device: Device,
         overlap: Overlap | None = None,
+        v_range: tuple[float, float] | None = None,
     ) -> None:
         axis = np.asarray(g, dtype=np.float64)
         curves = [np.asarray(th, dtype=np.float64) for th in (th_lower, th_upper)]
@@ -80,12 +83,14 @@ class AcamModel:
         logs = np.linspace(np.log(device.g_min_s), np.log(device.g_max_s), 1 << 16)
         reach = np.stack([th(logs) for th in forward])
         widest = overlap.widen.max(axis=(1, 2)) if overlap else (0.0, 0.0)
-        self.v_lo = float(max(reach[0, 0] + widest[0], reach[1, 0]))
-        self.v_hi = float(min(reach[0, -1], reach[1, -1] - widest[1]))
+        driven = (-np.inf, np.inf) if v_range is None else v_range
+        self.v_lo = float(max(reach[0, 0] + widest[0], reach[1, 0], driven[0]))
+        self.v_hi = float(min(reach[0, -1], reach[1, -1] - widest[1], driven[1]))
         if self.v_lo >= self.v_hi:
             raise ParameterError(
-                f"the two bounds share no data-line voltage ({self.v_lo:.4g} to {self.v_hi:.4g} V)"
-                f" between {device.g_min_s:g} and {device.g_max_s:g} S: resize the cell"
+                f"the two bounds and the read-out share no data-line voltage ({self.v_lo:.4g} to"
+                f" {self.v_hi:.4g} V) between {device.g_min_s:g} and {device.g_max_s:g} S:"
+                " resize the cell or change readout.v_dl_lo_v and v_dl_hi_v"
             )
         self._cell = self._tables(forward, logs, reach)
 
@@ -144,7 +149,9 @@ class AcamModel:
             tables = Overlap.from_curves(
                 lower, upper, data.overlap_offset_v, data.lower_overlap, data.upper_overlap
             )
-        return cls(data.g, lower, upper, library.device, tables)
+        readout = library.technology.readout
+        driven = (readout.v_dl_lo_v, readout.v_dl_hi_v)
+        return cls(data.g, lower, upper, library.device, tables, driven)
 
     def voltage(self, u: ArrayLike) -> FloatArray:
         """Return the data-line voltage [V] of normalised positions ``u``."""

@@ -118,7 +118,7 @@ class Cell:
         weight = g[1:] * np.exp(-g[1:] / (0.3 * g[-1]))
         v, u = (a.ravel() for a in np.meshgrid(np.linspace(-1, 1, 15), np.linspace(-0.4, 0.4, 9)))
         design = np.stack([(v - u) * v**a * u**b for a, b in powers(self.degree)], axis=1)
-        metric = np.linalg.qr(design, mode="r")
+        metric = np.asarray(np.linalg.qr(design, mode="r"))
         self.base = np.average(laws, axis=0, weights=weight)
         deviation = (laws - self.base) @ metric.T
         _, _, vectors = np.linalg.svd(deviation * np.sqrt(weight)[:, None], full_matrices=False)

@@ -159,6 +159,7 @@ def fit(
     r: float,
     r_end: float,
     *,
+    rest: float = 0.0,
     fine: bool = False,
 ) -> Correction:
     """Fit the correction of programmed main pairs on typical inputs.
@@ -175,6 +176,8 @@ def fit(
         Normalised inputs.
     r, r_end : float
         Normalised wire resistance per cell, and after the last one.
+    rest : float
+        Voltage of the virtual ground, normalised.
     fine : bool
         Add a second product for what cells of different conductance do differently.
     """
@@ -211,7 +214,8 @@ def fit(
         np.zeros((4, cols), np.float32),
         0.0,
     )
-    return _with_terms(shared, first_order(cell, ohmic, x, r, r_end), x)
+    target = first_order(cell, ohmic, x - np.float32(rest), r, r_end)
+    return _with_terms(shared, target, x, rest)
 
 
 def _linear(
@@ -236,14 +240,16 @@ def _mean_alpha(pairs: list[tuple[_Ohmic, _Ohmic]]) -> float:
     return total / weight if weight else 0.0
 
 
-def _with_terms(shared: Correction, target: FloatArray, x: Float32) -> Correction:
+def _with_terms(shared: Correction, target: FloatArray, x: Float32, rest: float) -> Correction:
     """Fit the per-column terms to the first-order outputs."""
     parts = shared.laws.shape[0]
     driven = np.empty((x.shape[0], parts * x.shape[1]), np.float32)
     power = np.empty(x.shape[0], np.float32)
     amplitude = x @ shared.probe
     square = np.empty((x.shape[0], 0), np.float32)
-    kernels.linearize(x, amplitude, shared.basis, shared.laws, driven, square, power)
+    kernels.linearize(
+        x, np.float32(rest), amplitude, shared.basis, shared.laws, driven, square, power
+    )
     y = (driven @ shared.matrix).astype(float)
     terms, residual = _fit_terms(target, y, power.astype(float), amplitude[:, -1].astype(float))
     lsb = np.ptp(target, axis=0) / 256.0

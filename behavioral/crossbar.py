@@ -149,6 +149,8 @@ class CrossbarModel:
     ----------
     g_min, g_max : float
         Range of *cell* conductance that weights map to [S].
+    rest : float
+        Virtual ground of the read-out relative to v_cm, over v_read: amplifiers have finite gain.
     clipped_inputs : int
         Inputs clipped so far.
     """
@@ -168,6 +170,10 @@ class CrossbarModel:
         self.span = self.g_max - self.g_min
         self.r_wire = column.r_wire_ohm_per_cell
         self.r_end = self.r_wire + library.readout.r_input_ohm
+        # gain A: the virtual ground lies v_cm/(A + 1) low, and r_input = (R_f + R_out)/(A + 1)
+        readout = library.technology.readout
+        ratio = library.readout.r_input_ohm / (readout.r_feedback_ohm + readout.r_output_ohm)
+        self.rest = float(-column.v_cm_v * ratio / column.v_read_v)
         self.stuck_off_rate = device.stuck_off_rate
         self.write_law = NoiseLaw.write(device).scaled(noise_scale)
         self.read_law = NoiseLaw.read(device).scaled(noise_scale)
@@ -372,6 +378,7 @@ class CrossbarModel:
             x,
             self._r,
             self._r_end,
+            rest=self.rest,
             fine=correction == "fine",
         )
         lo = 0
@@ -424,7 +431,8 @@ class CrossbarModel:
         square = np.empty((x.shape[0], 0 if array.variance is None else array.rows), np.float32)
         power = np.empty(x.shape[0], np.float32)
         linearize = kernels.linearize_parallel if parallel else kernels.linearize
-        outside = linearize(x, amplitude, array.basis, array.laws, driven, square, power)
+        rest = np.float32(self.rest)
+        outside = linearize(x, rest, amplitude, array.basis, array.laws, driven, square, power)
         self._count(outside, x)
         y = driven @ array.matrix
         correct = kernels.correct_parallel if parallel else kernels.correct
@@ -499,9 +507,8 @@ class CrossbarModel:
         y, change = np.empty((x.shape[0], g.shape[0])), np.zeros(g.shape[0])
         coef = self.cell.coef / self.span
         cell = self.cell
-        kernels.newton(
-            g, cell.ln_g, coef, cell.degree, self._r, self._r_end, x, 1e-9, 30, y, change
-        )
+        wires = (self._r, self._r_end, self.rest)
+        kernels.newton(g, cell.ln_g, coef, cell.degree, *wires, x, 1e-9, 30, y, change)
         if change.size and not change.max() < 1e-6:
             raise SimulationError(
                 f"Newton iteration: bit lines still move by {change.max():.2g} v_read; are the "

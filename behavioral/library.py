@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from behavioral.layout import CIRCUITS, REQUIRED, describe
-from circuits.errors import FormatError, NldpeError, SimulationError
+from circuits.errors import FormatError, NldpeError, ParameterError, SimulationError
 from circuits.parameters import Device, Technology
 from circuits.plan import Provenance
 
@@ -153,9 +153,16 @@ class Library:
         incomplete = _missing(parts)
         if incomplete:
             raise FormatError(f"{path}: {'; '.join(incomplete)}; {REMEDY}")
+        try:
+            device = Device.from_text(file.attrs["device_toml"], where="device")
+            technology = Technology.from_text(file.attrs["technology_toml"], where="technology")
+        except ParameterError as error:
+            raise FormatError(
+                f"{path}: made by another version of this program ({error}); {REMEDY}"
+            ) from error
         return cls(
-            device=Device.from_text(file.attrs["device_toml"], where=f"{path}: device"),
-            technology=Technology.from_text(file.attrs["technology_toml"], where=str(path)),
+            device=device,
+            technology=technology,
             errors={str(key): float(value) for key, value in file["errors"].attrs.items()},
             versions=json.loads(file.attrs["versions"]),
             sha256=sha256,

@@ -51,7 +51,8 @@ class ProductModel:
 
     A product ``a * b`` runs in these steps:
 
-    1. sign and magnitude; the magnitude over its ceiling is a linear DAC code of ``in_bits``;
+    1. sign and magnitude; the magnitude over its ceiling is a linear DAC code of ``in_bits``
+       (code 0 is recognised digitally as zero);
     2. a log unit turns it into a log code of ``bits``, kept here as an *attenuation*: the number
        of steps ``delta`` below the maximum. Log code 0 is reserved for zero and whatever lies
        ``2**bits - 1`` steps or more below the maximum;
@@ -154,6 +155,7 @@ class ProductModel:
         top = 2**bits - 1
         inverted = tables[0][:, ::-1]
         logs = np.where(inverted == 0, zero, top - inverted).astype(np.uint16)
+        logs[:, 0] = zero  # a magnitude of 0 is seen digitally, whatever its noisy unit says
         exps = np.zeros((units, 3, section), np.int16)
         reach_codes = min(last + 1, zero)
         exps[:, :, :reach_codes] = tables[1][:, None, ::-1][:, :, :reach_codes]

@@ -134,7 +134,8 @@ def replay(
     Returns
     -------
     (samples, columns) float array [A]
-        Current into each column's read-out; NaN where the simulation failed.
+        Current into each column's read-out; NaN where the simulation failed. It holds the
+        stage's own rest current: the bit line rests ``v_cm / (opamp_gain + 1)`` below ``v_cm``.
 
     Raises
     ------

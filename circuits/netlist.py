@@ -1,11 +1,13 @@
 """Fills the SPICE texts of ``netlists/`` with the parameters of a device and a technology."""
 
+import hashlib
 import math
 import re
 from collections.abc import Iterable
 from functools import cache
 from importlib import resources
 from itertools import pairwise
+from pathlib import Path
 from string import Template
 
 from circuits.errors import ParameterError
@@ -47,9 +49,9 @@ def cards_text(technology: Technology) -> str:
             raise ParameterError(
                 f"{path} has no section {cards.section!r}; it has: {', '.join(found) or 'none'}"
             )
-        return f".lib '{path}' {cards.section}"
+        return f"* {_digest(path)}\n.lib '{path}' {cards.section}"
     if re.search(r"^\s*\.(include|inc|lib)\b", text, re.I | re.M):
-        return f".include '{path}'"
+        return f"* {_digest(path)}\n.include '{path}'"
     models = {name.lower() for name in re.findall(r"^\s*\.model\s+(\S+)", text, re.I | re.M)}
     for key, name in (("cards.nmos", cards.nmos), ("cards.pmos", cards.pmos)):
         if name.lower() not in models:
@@ -127,6 +129,18 @@ def chunks(count: int, size: int) -> Iterable[slice]:
     return [slice(a, b) for a, b in pairwise(edges)]
 
 
+def _digest(path: Path, seen: set[Path] | None = None) -> str:
+    """Hash a library and what it includes: an edited library meets no cached result."""
+    seen = set() if seen is None else seen
+    if path in seen or not path.is_file():
+        return ""
+    seen.add(path)
+    text = path.read_text(encoding="utf-8", errors="replace")
+    names = re.findall(r"^\s*\.(?:include|inc|lib)\s+['\"]?([^'\"\s]+)", text, re.I | re.M)
+    parts = [text, *(_digest(path.parent / name, seen) for name in names)]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
 def _rram(device: Device, values: dict[str, float]) -> str:
     """Return the RRAM subcircuit; ``v_sinh`` is entered into ``values`` when it has one."""
     if math.isinf(device.v_sinh_v):
@@ -137,7 +151,11 @@ def _rram(device: Device, values: dict[str, float]) -> str:
 
 def _amplifier(technology: Technology) -> dict[str, float]:
     readout = technology.readout
-    return {"opamp_gain": readout.opamp_gain, "opamp_gbw": readout.opamp_gbw_hz}
+    return {
+        "opamp_gain": readout.opamp_gain,
+        "opamp_gbw": readout.opamp_gbw_hz,
+        "r_output": readout.r_output_ohm,
+    }
 
 
 def _summing(technology: Technology) -> dict[str, float]:

@@ -69,6 +69,7 @@ class Readout:
     r_feedback_ohm: float = _number("feedback resistor of each bit line's stage [ohm]", 1.0, 1e8)
     opamp_gain: float = _number("open-loop gain of the amplifiers [V/V]", 10.0, 1e9)
     opamp_gbw_hz: float = _number("gain-bandwidth product of the amplifiers [Hz]", 1e3, 1e13)
+    r_output_ohm: float = _number("output resistance of the amplifiers [ohm]", 1e-3, 1e6)
     r_sum_ohm: float = _number("input resistors of the summing stage [ohm]", 10.0, 1e9)
     c_load_f: float = _number(
         "load of the data line: wire and ACAM gates of a column [F]", 0.0, 1e-9
@@ -250,8 +251,7 @@ class Technology(_FromToml):
     def _resolve(self, folder: Path) -> Self:
         """Make a user's card file absolute; shipped cards keep their bare name."""
         beside = (folder / self.cards.file).expanduser()
-        shipped = Path(str(resources.files("netlists"))) / "cards" / self.cards.file
-        if beside.is_file() and not shipped.is_file():
+        if beside.is_file():
             return replace(self, cards=replace(self.cards, file=str(beside.resolve())))
         self.cards_path()
         return self
@@ -265,7 +265,8 @@ class Technology(_FromToml):
             When neither the shipped folder nor the given path has it.
         """
         shipped = Path(str(resources.files("netlists"))) / "cards" / self.cards.file
-        for path in (shipped, Path(self.cards.file).expanduser()):
+        given = Path(self.cards.file).expanduser()
+        for path in (given, shipped) if given.is_absolute() else (shipped, given):
             if path.is_file():
                 return path
         names = sorted(p.name for p in shipped.parent.glob("*.lib"))

@@ -89,7 +89,7 @@ class RunLog:
     def provenance(self) -> Provenance:
         """Return the summary."""
         return Provenance(
-            simulator_version(),
+            simulator_version() if self.failed < self.jobs else "not run",
             dict(self.netlists),
             self.digest.hexdigest(),
             self.jobs,
@@ -256,7 +256,9 @@ def simulator_version() -> str:
 
 def default_workers() -> int:
     """Return the number of CPUs this process may use."""
-    return max(1, len(os.sched_getaffinity(0)))
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
 
 
 def run(
@@ -267,6 +269,7 @@ def run(
     cache: Cache | Path | str | None = None,
     progress: str | None = None,
     timeout_s: float = TIMEOUT_S,
+    record: list[Job] | None = None,
 ) -> list[Result]:
     """Run jobs and return their results in the order of the jobs.
 
@@ -283,6 +286,8 @@ def run(
         Text of a progress bar, shown when stderr is a terminal.
     timeout_s : float
         Longest time for one job.
+    record : list of Job, optional
+        Dry run: the jobs are appended to this list, nothing is simulated, and all count as failed.
 
     Returns
     -------
@@ -297,6 +302,9 @@ def run(
         Passed on at once; everything finished until then is in the cache.
     """
     plan = list(jobs)
+    if record is not None:
+        record.extend(plan)
+        return [Result(job.name, 2, {}, "dry run") for job in plan]
     store = cache if isinstance(cache, Cache) else Cache(Path(cache) if cache else None)
     simulator = simulator_version()
     keys = [make_key(job.netlist, job.vectors, simulator) for job in plan]

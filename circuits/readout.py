@@ -135,7 +135,10 @@ def _bandwidth_job(technology: Technology) -> Job:
 
 
 def _step_job(technology: Technology, full: float) -> Job:
-    length = 30 * (1 + technology.readout.v_dl_hi_v) / technology.readout.opamp_gbw_hz
+    readout = technology.readout
+    span = readout.v_dl_hi_v - readout.v_dl_lo_v
+    noise_gain = 1 + span / (readout.i_full_scale_a * readout.r_feedback_ohm)
+    length = 15 * noise_gain / readout.opamp_gbw_hz  # about 90 time constants of the slower stage
     sweep = f".tran {number(length / 1000)} {number(length)} 0 {number(length / 1000)}"
     pulse = f"pulse(0 {number(full)} {number(length / 50)} {number(length / 1e4)} 1n 1 2)"
     return _job(technology, "readout-step", {"p": pulse}, sweep, "time", "v(dl)")

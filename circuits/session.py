@@ -160,8 +160,9 @@ class NgSession:
             self._load(netlist)
             return self._run(vectors)
         finally:
-            self._command("destroy all")
-            self._command("remcirc")
+            if self.usable:  # after "cannot recover" any further command may crash the process
+                self._command("destroy all")
+                self._command("remcirc")
 
     def _load(self, netlist: str) -> None:
         _, _, body = netlist.partition("\n")

@@ -27,7 +27,7 @@ class RangeRecorder(FloatOps):
 
     Keys of `ranges` (float32 arrays, widened with every call):
 
-    - `NAME.x` (2,): input of a linear layer
+    - `NAME.x` (2, in): every input of a linear layer
     - `NAME.y` (2, out): product x W^T before the bias, all rows
     - `NAME.tile` (tiles, 2, out): the same, row tile by row tile
     - `NAME.out` (2,): after bias and activation
@@ -45,7 +45,7 @@ class RangeRecorder(FloatOps):
         """Return f(x W^T + b), noting ranges."""
         flat = x.reshape(-1, x.shape[-1])
         weight = self._tensors[f"{name}.weight"].reshape(-1, flat.shape[1])
-        self._widen(f"{name}.x", self._bounds(flat.reshape(-1, 1))[:, 0])
+        self._widen(f"{name}.x", self._bounds(flat))
         parts = [flat[:, t] @ weight[:, t].T for t in tiles(flat.shape[1], self._tile_rows)]
         self._widen(f"{name}.tile", np.stack([self._bounds(p) for p in parts]), axis=1)
         self._widen(f"{name}.y", self._bounds(sum(parts)))

@@ -16,7 +16,14 @@ from behavioral.library import Library
 from behavioral.windows import Windows
 from system.calibration import Ranges, need, tiles
 from system.models.ops import Activation
-from system.quantization import Float, InputCodes, Mapping, fake_quantize, quantize_weight
+from system.quantization import (
+    Float,
+    InputCodes,
+    Mapping,
+    fake_quantize,
+    quantize_weight,
+    smoothing_factors,
+)
 
 FUNCTIONS: dict[Activation, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
     None: lambda z: z,
@@ -62,6 +69,7 @@ class LayerSpec:
     name: str
     activation: Activation
     codes: InputCodes
+    smoothing: Float | None  # (in,) digital divisor of every input
     gain: Float  # (out,) y in units of the layer for 1 in normalised units
     bias: Float  # (out,)
     y_lo: Float  # (out,) ends of the read-out range, before the bias
@@ -74,16 +82,30 @@ class LayerSpec:
 
 def layer_spec(
     name: str,
-    weight_scale: Float,
-    bias: Float,
+    weight: Float,
+    bias: Float | None,
     activation: Activation,
     ranges: Ranges,
     mapping: Mapping,
-    tile_count: int,
-) -> LayerSpec:
-    """Turn calibrated ranges into the scales of a layer."""
-    out = len(weight_scale)
-    codes = InputCodes.from_range(*need(ranges, f"{name}.x", (2,)), mapping.input_bits)
+    tile_rows: int,
+) -> tuple[LayerSpec, Float]:
+    """Turn calibrated ranges into the scales of a layer.
+
+    Returns
+    -------
+    spec : LayerSpec
+    w : (in, out) float32 array in [-1, 1]
+        Normalised weights, smoothed and rounded.
+    """
+    out, inputs = weight.shape
+    tile_count = len(tiles(inputs, tile_rows))
+    bias = np.zeros(out, np.float32) if bias is None else bias.astype(np.float32)
+    bounds = need(ranges, f"{name}.x", (2, inputs))
+    smoothing = smoothing_factors(weight, bounds, mapping.smoothing)
+    if smoothing is not None:
+        weight, bounds = weight * smoothing, bounds / smoothing
+    w, weight_scale = quantize_weight(weight, mapping)
+    codes = InputCodes.from_range(bounds[0].min(), bounds[1].max(), mapping.input_bits)
     y_lo, y_hi = need(ranges, f"{name}.y", (2, out)).copy()
     tile = need(ranges, f"{name}.tile", (tile_count, 2, out)).copy()
     z_out = need(ranges, f"{name}.out", (2,))
@@ -102,15 +124,11 @@ def layer_spec(
     out_lo = y_lo + bias if per_column else np.full(out, z_out[0], np.float32)
     out_hi = y_hi + bias if per_column else np.full(out, max(z_out[1], z_out[0] + 1e-6), np.float32)
     gain = (weight_scale * codes.full_scale).astype(np.float32)
-    return LayerSpec(
-        name, activation, codes, gain, bias, y_lo, y_hi,
+    spec = LayerSpec(
+        name, activation, codes, smoothing, gain, bias, y_lo, y_hi,
         out_lo.astype(np.float32), out_hi.astype(np.float32), tile[:, 0], tile[:, 1],
     )  # fmt: skip
-
-
-def split_bias(weight: Float, bias: Float | None) -> Float:
-    """Return the bias, or zeros."""
-    return np.zeros(len(weight), np.float32) if bias is None else bias.astype(np.float32)
+    return spec, w
 
 
 class QuantizedLinear:
@@ -127,16 +145,12 @@ class QuantizedLinear:
         tile_rows: int,
     ):
         self._bits = mapping.output_bits
-        self._w, scale = quantize_weight(weight, mapping)
-        count = len(tiles(weight.shape[1], tile_rows))
-        self.spec = layer_spec(
-            name, scale, split_bias(weight, bias), activation, ranges, mapping, count
-        )
+        self.spec, self._w = layer_spec(name, weight, bias, activation, ranges, mapping, tile_rows)
 
     def forward(self, x: Float) -> Float:
         """Return values (n, out) for activations x (n, in)."""
         spec = self.spec
-        z = (spec.codes.normalise(x) @ self._w) * spec.gain
+        z = (spec.codes.normalise(x, spec.smoothing) @ self._w) * spec.gain
         z = np.clip(z, spec.y_lo, spec.y_hi) + spec.bias
         value = FUNCTIONS[spec.activation](z).astype(np.float32)
         return fake_quantize(value, spec.out_lo, spec.out_hi, self._bits)
@@ -188,12 +202,10 @@ class AnalogLinear:
         chip: Chip,
     ):
         self.hardware, self.chip, self.reads = hardware, chip, 0
-        w, scale = quantize_weight(weight, hardware.mapping)
+        self.spec, w = layer_spec(
+            name, weight, bias, activation, ranges, hardware.mapping, hardware.tile_rows
+        )
         self.tiles = tiles(len(w), hardware.tile_rows)
-        self.spec = layer_spec(
-            name, scale, split_bias(weight, bias), activation, ranges, hardware.mapping,
-            len(self.tiles),
-        )  # fmt: skip
         self.arrays = [self._program_tile(w[t], i) for i, t in enumerate(self.tiles)]
         self.digital_sum = hardware.mapping.partial_sums == "digital" and len(self.tiles) > 1
         self.units = self._program_units()
@@ -257,7 +269,7 @@ class AnalogLinear:
 
     def drive(self, x: Float) -> Float:
         """Return the row drives in [-1, 1] for activations x (n, in)."""
-        return self.spec.codes.normalise(x)
+        return self.spec.codes.normalise(x, self.spec.smoothing)
 
     def multiply(self, drive: Float, tile: int) -> Float:
         """Return the normalised column outputs (n, out) of one row tile."""

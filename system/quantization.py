@@ -40,6 +40,10 @@ class Mapping:
         Conductances are chosen so that the ohmic column, wires included, has the wanted matrix.
     percentile : float
         Share of the calibration values inside a range, in percent; 100 is min-max.
+    smoothing : float
+        0: inputs as they are; up to 1: every input is divided digitally by
+        max|x|^a / max|w|^(1 - a) and its weights are multiplied by it, so that an outlying input
+        does not use up the DAC's codes (SmoothQuant, Xiao et al., arXiv:2211.10438, eq. 4).
     """
 
     input_bits: int = 8
@@ -51,6 +55,7 @@ class Mapping:
     slices: int = 2
     predistort: bool = True
     percentile: float = 100.0
+    smoothing: float = 0.0
 
     def __post_init__(self) -> None:
         for key, permitted in CHOICES.items():
@@ -65,6 +70,8 @@ class Mapping:
             raise ParameterError(f"mapping.slices is {self.slices}; permitted: 1, 2")
         if not 90.0 <= self.percentile <= 100.0:
             raise ParameterError(f"mapping.percentile is {self.percentile}; permitted: 90 to 100")
+        if not 0.0 <= self.smoothing <= 1.0:
+            raise ParameterError(f"mapping.smoothing is {self.smoothing}; permitted: 0 to 1")
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Mapping:
@@ -113,13 +120,42 @@ class InputCodes:
         """The activation that drives a row at v_read, v_cm apart."""
         return self.scale * max(self.zero, self.top - self.zero)
 
-    def normalise(self, x: Float) -> Float:
-        """Return the row drive in [-1, 1] for activations x, rounded to the nearest code."""
+    def normalise(self, x: Float, smoothing: Float | None = None) -> Float:
+        """Return the row drive in [-1, 1] for activations x, rounded to the nearest code.
+
+        Parameters
+        ----------
+        x : (n, in) float32 array
+        smoothing : (in,) float32 array or None
+            Divides each input first.
+        """
         swing = max(self.zero, self.top - self.zero)
-        codes = np.floor(x * np.float32(1.0 / self.scale) + np.float32(0.5))
+        step = np.float32(1.0 / self.scale)
+        codes = x * (step if smoothing is None else step / smoothing)
+        np.rint(codes, out=codes)
         np.clip(codes, -self.zero, self.top - self.zero, out=codes)
         codes *= np.float32(1.0 / swing)
         return codes
+
+
+def smoothing_factors(weight: Float, bounds: Float, strength: float) -> Float | None:
+    """Return the divisor of every input, or None if the mapping smooths nothing.
+
+    Parameters
+    ----------
+    weight : (out, in) float array
+    bounds : (2, in) float array
+        Calibrated range of every input.
+    strength : float
+        Exponent a of `Mapping.smoothing`.
+    """
+    if strength == 0.0:
+        return None
+    x, w = np.abs(bounds).max(axis=0), np.abs(weight).max(axis=0)
+    usable = (x > 0) & (w > 0)
+    factors = np.ones(len(x), np.float64)
+    factors[usable] = x[usable].astype(np.float64) ** strength / w[usable] ** (1.0 - strength)
+    return (factors / np.exp(np.log(factors).mean())).astype(np.float32)
 
 
 def fake_quantize(x: Float, low: ArrayLike, high: ArrayLike, bits: int) -> Float:

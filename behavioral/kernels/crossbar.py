@@ -14,6 +14,7 @@ All terms are positive, so the recursion loses no digits, needs no division per 
 ``r = 0``.
 """
 
+# mypy: allow-untyped-defs
 import math
 
 import numpy as np
@@ -59,7 +60,7 @@ def _mix(z):
 def _uniform(key, counter):
     """Uniform number in (0, 1) that depends on key and counter alone."""
     return (
-        np.float64(_mix(key + (counter + _ONE) * _GOLDEN) >> _S11) + 0.5
+        np.float64(np.int64(_mix(key + (counter + _ONE) * _GOLDEN) >> _S11)) + 0.5
     ) * 1.1102230246251565e-16
 
 
@@ -70,7 +71,7 @@ def _normal_slow(key, counter, word):
     step = np.uint64(0)
     while True:
         layer = np.int64(word & _LAYER)
-        u = np.float64(word >> _S11) * 2.220446049250313e-16 - 1.0
+        u = np.float64(np.int64(word >> _S11)) * 2.220446049250313e-16 - 1.0
         if abs(u) < _ZIG_RATIO[layer]:
             return u * _ZIG_X[layer]
         if layer == 0:
@@ -94,7 +95,7 @@ def _normal(key, counter):
     """Standard normal number that depends on key and counter alone (ziggurat, exact)."""
     word = _mix(key + (counter + _ONE) * _GOLDEN)
     layer = np.int64(word & _LAYER)
-    u = np.float64(word >> _S11) * 2.220446049250313e-16 - 1.0
+    u = np.float64(np.int64(word >> _S11)) * 2.220446049250313e-16 - 1.0
     if abs(u) < _ZIG_RATIO[layer]:
         return u * _ZIG_X[layer]
     return _normal_slow(key, counter, word)
@@ -198,7 +199,7 @@ def _fold(c, x, degree, b):
 
 
 @njit(cache=True)
-def _newton_column(b, v, r, r_end, u, load, drive, tol, limit):
+def _newton_column(b, v, r, r_end, rest, u, load, drive, tol, limit):
     """Bit-line voltages of one column; returns (output current, last update).
 
     Each step linearises every cell to a Norton source and folds the ladder from the far end:
@@ -227,8 +228,8 @@ def _newton_column(b, v, r, r_end, u, load, drive, tol, limit):
             y += slope
             drive[i] = a
             load[i] = y
-        total = a / (1.0 + r_end * y)
-        new = r_end * total
+        total = (a - y * rest) / (1.0 + r_end * y)
+        new = rest + r_end * total
         change = 0.0
         for i in range(n - 1, -1, -1):
             if i < n - 1:
@@ -241,7 +242,7 @@ def _newton_column(b, v, r, r_end, u, load, drive, tol, limit):
 
 
 @njit(cache=True, parallel=True)
-def newton(g, ln_g, coef, degree, r, r_end, x, tol, limit, y, change):
+def newton(g, ln_g, coef, degree, r, r_end, rest, x, tol, limit, y, change):
     """Read-out current of non-linear columns, one Newton solve per column and sample.
 
     Parameters
@@ -254,6 +255,8 @@ def newton(g, ln_g, coef, degree, r, r_end, x, tol, limit, y, change):
         Cell current over G in powers of u, then of v; scaled so that ``g * coef`` is normalised.
     degree : int
         Total degree of the polynomial; ``terms = (degree + 1) (degree + 2) / 2``.
+    r, r_end, rest : float
+        Wire resistance per cell, resistance after the last node, and voltage behind it.
     x : (samples, rows) float64 array
         Normalised row voltages.
     y : (samples, cols) float64 array
@@ -274,7 +277,7 @@ def newton(g, ln_g, coef, degree, r, r_end, x, tol, limit, y, change):
             for i in range(rows):
                 _fold(c[i], x[m, i], degree, b[i])
                 u[i] = 0.0
-            y[m, k], last = _newton_column(b, x[m], r, r_end, u, load, drive, tol, limit)
+            y[m, k], last = _newton_column(b, x[m], r, r_end, rest, u, load, drive, tol, limit)
             worst = max(worst, last)
         change[k] = worst
 
@@ -284,7 +287,7 @@ def perturb(g, ohmic, z, alpha, base, slope, x, r, r_end, first, second):
     """First-order response of non-linear columns, in two parts.
 
     The bit-line voltage ``u`` of the ohmic columns is exact; every cell then injects
-    ``(v - u) [g p(v, u) + g alpha q(v, u) - ohmic]``, of which the share ``z`` reaches the read-out.
+    ``(v - u) [g p(v, u) + g alpha q(v, u) - ohmic]``; the share ``z`` reaches the read-out.
 
     Parameters
     ----------
@@ -450,8 +453,8 @@ def look_up(x, step, table, out):
 
 
 @njit(cache=True)
-def _linearize_row(x, amplitude, basis, laws, work, out, square):
-    """One sample of :func:`linearize`; returns (mean cell voltage squared, inputs clipped or -1)."""
+def _linearize_row(x, rest, amplitude, basis, laws, work, out, square):
+    """One sample of :func:`linearize`; returns (mean cell voltage squared, clipped or -1)."""
     rows = x.size
     degree = laws.shape[1] - 1
     one = np.float32(1.0)
@@ -461,7 +464,7 @@ def _linearize_row(x, amplitude, basis, laws, work, out, square):
     for i in range(rows):
         total += x[i] * np.float32(0.0)
         outside += abs(x[i]) > one
-        v[i] = min(max(x[i], -one), one)
+        v[i] = min(max(x[i], -one), one) - rest
         u[i] = np.float32(0.0)
     if total != total:
         return total, -1
@@ -495,13 +498,15 @@ def _linearize_row(x, amplitude, basis, laws, work, out, square):
 
 
 @njit(cache=True)
-def linearize(x, amplitude, basis, laws, out, square, power):
+def linearize(x, rest, amplitude, basis, laws, out, square, power):
     """Inputs whose ohmic product is the non-linear one to first order in the cell law.
 
     Parameters
     ----------
     x : (samples, rows) float32 array
         Normalised row voltages; clipped to [-1, 1].
+    rest : float32
+        Virtual ground of the read-out: row voltages count from it.
     amplitude : (samples, at least k) float32 array
         Mean bit-line voltage in the ``basis`` (k, rows).
     laws : (parts, degree + 1, degree + 1) float32 array
@@ -521,7 +526,9 @@ def linearize(x, amplitude, basis, laws, out, square, power):
     count = 0
     work = np.empty((3, x.shape[1]), np.float32)
     for m in range(x.shape[0]):
-        power[m], outside = _linearize_row(x[m], amplitude[m], basis, laws, work, out[m], square[m])
+        power[m], outside = _linearize_row(
+            x[m], rest, amplitude[m], basis, laws, work, out[m], square[m]
+        )
         if outside < 0:
             return -1
         count += outside
@@ -529,7 +536,7 @@ def linearize(x, amplitude, basis, laws, out, square, power):
 
 
 @njit(cache=True, parallel=True)
-def linearize_parallel(x, amplitude, basis, laws, out, square, power):
+def linearize_parallel(x, rest, amplitude, basis, laws, out, square, power):
     """Do :func:`linearize` on all threads."""
     samples, rows = x.shape
     chunk = 16
@@ -538,7 +545,7 @@ def linearize_parallel(x, amplitude, basis, laws, out, square, power):
         work = np.empty((3, rows), np.float32)
         for m in range(block * chunk, min(samples, (block + 1) * chunk)):
             power[m], outside = _linearize_row(
-                x[m], amplitude[m], basis, laws, work, out[m], square[m]
+                x[m], rest, amplitude[m], basis, laws, work, out[m], square[m]
             )
             if outside < 0 or counts[block] < 0:
                 counts[block] = -1

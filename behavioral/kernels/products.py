@@ -63,34 +63,83 @@ def encode(x, ceiling, logs, section, block, by_row, code, shift):  # type: igno
 
 
 @njit(cache=True, nogil=True)
-def _dot(left, right, table, index, length):  # type: ignore[no-untyped-def]
-    """Sum ``table[left + right]`` over ``length`` entries."""
-    for k in range(length):
+def _dot(left, right, table, index, start, stop):  # type: ignore[no-untyped-def]
+    """Sum ``table[left + right]`` over entries ``start`` to ``stop``."""
+    for k in range(start, stop):  # vectorises
         index[k] = left[k] + right[k]
     a, b, c, d = np.int32(0), np.int32(0), np.int32(0), np.int32(0)
-    whole = length // 4 * 4
-    for k in range(0, whole, 4):  # four sums: the adds do not wait for each other
+    whole = start + (stop - start) // 4 * 4
+    for k in range(start, whole, 4):
         a += table[index[k]]
         b += table[index[k + 1]]
         c += table[index[k + 2]]
         d += table[index[k + 3]]
-    for k in range(whole, length):
+    for k in range(whole, stop):
         a += table[index[k]]
     return a + b + c + d
 
 
 @njit(cache=True, nogil=True)
-def _columns(a, b, tables, z, first, last, n_limit, k_limit, a_scale, b_scale, out):  # type: ignore[no-untyped-def]
-    """Fill output columns ``first`` to ``last`` of batch entry ``z``."""
+def _dot4(left, start, right, table, index, length, totals):  # type: ignore[no-untyped-def]
+    """Four such sums at once, of rows ``start`` and following, over the first ``length`` entries.
+
+    The additions vectorise into ``index``; four independent sums keep the loads busy.
+    """
+    for r in range(4):
+        for k in range(length):
+            index[r, k] = left[start + r, k] + right[k]
+    a, b, c, d = np.int32(0), np.int32(0), np.int32(0), np.int32(0)
+    for k in range(length):
+        a += table[index[0, k]]
+        b += table[index[1, k]]
+        c += table[index[2, k]]
+        d += table[index[3, k]]
+    totals[0], totals[1], totals[2], totals[3] = a, b, c, d
+
+
+@njit(cache=True, nogil=True)
+def _few_rows(a, b, tables, z, first, last, n_limit, k_limit, a_scale, b_scale, out):  # type: ignore[no-untyped-def]
+    """`_columns` for fewer than four rows, as in token-by-token decoding."""
     index = np.empty(a.shape[2], np.uint16)
     for n in range(first, last):
-        table = tables[n % tables.shape[0]]
+        table, right = tables[n % tables.shape[0]], b[z, n]
         for m in range(a.shape[1]):
+            total = np.int32(0)
             if n < n_limit[m]:
-                total = _dot(a[z, m], b[z, n], table, index, min(k_limit[m], a.shape[2]))
+                total = _dot(a[z, m], right, table, index, 0, k_limit[m])
+            out[z, m, n] = np.float32(total) * (a_scale[z, m] * b_scale[z, n])
+
+
+@njit(cache=True, nogil=True)
+def _columns(a, b, tables, z, first, last, n_limit, k_limit, a_scale, b_scale, out):  # type: ignore[no-untyped-def]
+    """Fill output columns ``first`` to ``last`` of batch entry ``z``, four rows at a time."""
+    left, count = a[z], a.shape[1]
+    if count < 4:
+        _few_rows(a, b, tables, z, first, last, n_limit, k_limit, a_scale, b_scale, out)
+        return
+    index = np.empty((4, a.shape[2]), np.uint16)
+    line = np.empty(a.shape[2], np.uint16)
+    totals = np.empty(4, np.int32)
+    blocks = (count + 3) // 4
+    n_shared, k_shared = np.zeros(blocks, np.int64), np.zeros(blocks, np.int64)
+    for block in range(count // 4):  # what four whole rows have in common
+        n_shared[block] = n_limit[4 * block : 4 * block + 4].min()
+        k_shared[block] = k_limit[4 * block : 4 * block + 4].min()
+    for n in range(first, last):
+        table, right = tables[n % tables.shape[0]], b[z, n]
+        for block in range(blocks):
+            start = 4 * block
+            shared = k_shared[block] if n < n_shared[block] else 0
+            totals[:] = 0
+            if shared > 0:
+                _dot4(left, start, right, table, index, shared, totals)
+            for m in range(start, min(start + 4, count)):
+                total = totals[m - start]
+                if n >= n_limit[m]:
+                    total = np.int32(0)
+                elif k_limit[m] > shared:
+                    total += _dot(left[m], right, table, line, shared, k_limit[m])
                 out[z, m, n] = np.float32(total) * (a_scale[z, m] * b_scale[z, n])
-            else:
-                out[z, m, n] = np.float32(0.0)
 
 
 @njit(cache=True, nogil=True)
@@ -104,7 +153,8 @@ def matmul(a, b, tables, n_limit, k_limit, a_scale, b_scale, out):  # type: igno
     tables : (units, 3 * section) int16 array
         Signed linear exp codes; output column n uses unit n modulo units.
     n_limit, k_limit : (m,) int64 arrays
-        Row m computes columns below ``n_limit`` (others are 0) and sums k below ``k_limit``.
+        Row m computes columns below ``n_limit`` (others are 0) and sums the entries below
+        ``k_limit``, which is at most k.
     a_scale : (batch, m) float32 array
     b_scale : (batch, n or more) float32 array
     out : (batch, m, n) float32 array, overwritten.
@@ -153,7 +203,7 @@ def _softmax_row(scores, limit, delta, steps, logs, exps, zero, code):  # type: 
     for n in range(limit):
         invalid |= not scores[n] < np.float32(np.inf)  # true for NaN as well
         peak = max(peak, scores[n])
-    total = 0
+    total = np.int64(0)
     for n in range(code.size):
         fall = steps
         if n < limit and scores[n] > np.float32(-np.inf) and not invalid:

@@ -59,7 +59,8 @@ class _Linear(torch.autograd.Function):
         inside = (y >= torch.from_numpy(spec.y_lo)) & (y <= torch.from_numpy(spec.y_hi))
         g = gradients[0] * _slope(y + bias, spec.activation) * inside
         low, high = (spec.codes.scale * (c - spec.codes.zero) for c in (0, spec.codes.top))
-        g_x = (g @ weight) * ((x >= low) & (x <= high))
+        drive = x if spec.smoothing is None else x / torch.from_numpy(spec.smoothing)
+        g_x = (g @ weight) * ((drive >= low) & (drive <= high))
         return g_x, g.T @ x, g.sum(0), None
 
 

@@ -1,6 +1,7 @@
 """Windows, programmed ACAM units and their kernels."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numba
 import numpy as np
@@ -12,7 +13,7 @@ from behavioral.acam import AcamModel, Windows
 from behavioral.kernels import acam as kernels
 from behavioral.overlap import Overlap
 from circuits.errors import ParameterError, TableRangeError
-from circuits.parameters import Device
+from circuits.parameters import Device, Technology
 from tests import naive
 
 AXIS = np.geomspace(2e-9, 165e-6, 61)
@@ -205,6 +206,34 @@ def test_wrong_input_shapes_are_refused(model):
         model.search(unit, [[0.5]])
     with pytest.raises(ParameterError, match="no values"):
         model.convert_values(unit, [[0.5]], [1.0], [0.0])
+
+
+def test_libraries_give_the_model_of_their_technology():
+    """One match line turns the overlap on; the read-out bounds the data line."""
+    technology = Technology.from_toml("lp16")
+    share = np.tile(np.exp(-np.array([0.0, 5.0, 40.0])), (AXIS.size, 1))
+    data = SimpleNamespace(
+        g=AXIS,
+        lower_v=ekv_threshold(AXIS),
+        upper_v=ekv_threshold(AXIS) + 0.01,
+        lower_static_v=ekv_threshold(AXIS) + 0.1,
+        upper_static_v=ekv_threshold(AXIS) + 0.1,
+        overlap_offset_v=np.array([0.0, 0.02, 0.1]),
+        lower_overlap=share,
+        upper_overlap=share,
+    )
+    for lines in (1, 2):
+        cell = dataclasses.replace(technology.acam, match_lines=lines)
+        readout = dataclasses.replace(technology.readout, v_dl_lo_v=0.6, v_dl_hi_v=0.9)
+        both = dataclasses.replace(technology, acam=cell, readout=readout)
+        library = SimpleNamespace(acam=data, device=TAOX, technology=both)
+        model = AcamModel.from_library(library)
+        assert (model.overlap is not None) == (lines == 1)
+        assert (model.v_lo, model.v_hi) == (0.6, 0.9)
+    static = AcamModel.from_library(library, "static")
+    assert static.conductance(0.5) < model.conductance(0.5)
+    with pytest.raises(ParameterError, match="'dynamic' or 'static'"):
+        AcamModel.from_library(library, "fast")
 
 
 def test_curves_that_do_not_cover_the_device_are_refused():

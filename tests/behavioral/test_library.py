@@ -113,6 +113,15 @@ def test_wrong_file_is_refused_with_the_remedy(path, change, message):
         Library.from_hdf5(path)
 
 
+def test_parameters_of_an_older_program_are_refused(path):
+    with h5py.File(path, "r+") as file:
+        text = file.attrs["device_toml"].replace("g_min_s", "g_lowest_s")
+        file.attrs["device_toml"] = text
+        file.attrs["device_toml_sha256"] = hashlib.sha256(text.encode()).hexdigest()
+    with pytest.raises(FormatError, match=r"another version.*nldpe characterize"):
+        Library.from_hdf5(path)
+
+
 def test_missing_file_is_refused(tmp_path):
     with pytest.raises(FormatError, match="cannot read library"):
         Library.from_hdf5(tmp_path / "none.h5")

@@ -61,6 +61,13 @@ def test_every_linear_code_but_zero_has_a_log_code(exact):
     assert exact.logs[0, -1] == 0
 
 
+def test_zero_stays_zero_in_noisy_units(noisy):
+    codes = noisy.encode([[0.0, 1.0, 0.0, -1.0]], 1.0)
+    other = noisy.encode([[1.0, 0.0, 1.0, 0.0]], 1.0)
+    assert noisy.matmul(codes, other)[0, 0] == 0
+    assert not noisy.decode(codes)[0, ::2].any()
+
+
 def test_exp_tables_round_the_exponential(exact):
     """Linear codes of 8 bits: floor(255 exp(-n delta) + 0.5), and the sign in sections."""
     sections = exact.exps.reshape(4, 3, exact.section)

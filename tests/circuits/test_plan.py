@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -177,3 +178,17 @@ def test_two_threads_may_run_plans_at_once(tmp_path):
         [0, 1, 2, 3, 4],
         [10, 11, 12, 13, 14],
     ]
+
+
+def test_any_executor_may_run_the_jobs(tmp_path):
+    """dask.distributed hands over the same interface with Client.get_executor()."""
+    with ThreadPoolExecutor(2) as executor:
+        results = plan.run([divider(k) for k in range(4)], executor=executor, cache=tmp_path)
+    assert [r.vectors["v(a)"][0] for r in results] == [0, 1, 2, 3]
+
+
+def test_dry_run_records_and_simulates_nothing(tmp_path):
+    jobs = []
+    results = plan.run([divider(1)], record=jobs, cache=tmp_path)
+    assert (jobs[0].name, results[0].status) == ("divider 1", 2)
+    assert not list(tmp_path.iterdir())

@@ -28,7 +28,7 @@ def column_by_hand(g, v):
             f"m{r} d{r} wl l{r} 0 n16lp w=300n l=16n",
             f"rw{r} l{r} l{r + 1} 0.5",
         ]
-    lines += [f"vs l{len(g)} in 0", "rf in out 500", "ea out 0 cm in 1000"]
+    lines += [f"vs l{len(g)} in 0", "rf in out 500", "ea o 0 cm in 1000", "ro o out 50"]
     lines += [".options reltol=1e-6 gmin=1e-15", ".op", ".end", ""]
     return batch.simulate("\n".join(lines), ["i(vs)"])["i(vs)"][0]
 

@@ -1,0 +1,146 @@
+"""The main job in one go: characterise, infer, validate, and write it down with plots."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+
+from behavioral.library import Library
+from circuits.parameters import load_parameters
+from system import validation
+from system.engine import make_ops
+from system.generation import generate
+from system.inference import Result, evaluate
+from system.linear import Chip
+from system.networks import Network, load_network, shipped
+
+MODES = ("float", "quantized", "ideal-analog", "noisy")
+PROMPT = "It was a truth universally acknowledged that"
+LLM_PROMPT = "The capital of France is"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One network of the demonstration.
+
+    Attributes
+    ----------
+    names : checkpoints to compare, without and with noise-aware fine-tuning.
+    samples, chips : of every evaluation.
+    replayed : inputs of the inference that is replayed in ngspice.
+    layers : layers to replay; None: all.
+    """
+
+    names: tuple[str, ...]
+    samples: int
+    chips: int
+    replayed: int
+    layers: tuple[str, ...] | None = None
+
+
+JOBS = {
+    "cnn": Job(("lenet-mnist-float", "lenet-mnist"), 2000, 5, 64),
+    "language": Job(
+        ("llama-austen-float", "llama-austen"), 8, 3, 1,
+        ("model.layers.0.self_attn.q_proj", "model.layers.1.mlp.gate_proj",
+         "model.layers.3.mlp.down_proj", "lm_head"),
+    ),
+    "llm": Job(("smollm2-135m",), 4, 1, 1, ("model.layers.0.self_attn.q_proj",)),
+}  # fmt: skip
+
+
+@dataclass
+class Findings:
+    """What the demonstration measured."""
+
+    library: Library
+    results: list[Result] = field(default_factory=list)
+    reports: dict[str, list[validation.LayerReport]] = field(default_factory=dict)
+    texts: list[tuple[str, str, str]] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def say(text: str) -> None:
+    """Tell the user what is being done and why."""
+    print(text, flush=True)
+
+
+@contextlib.contextmanager
+def _timed(findings: Findings, what: str):  # type: ignore[no-untyped-def]
+    start = perf_counter()
+    yield
+    findings.seconds[what] = perf_counter() - start
+
+
+def run(folder: Path, jobs: list[str], workers: int | None) -> Findings:
+    """Do the whole job and write `folder`/report.md with its plots."""
+    folder.mkdir(parents=True, exist_ok=True)
+    start = perf_counter()
+    library = characterize(folder, workers)
+    findings = Findings(library)
+    findings.seconds["characterise"] = perf_counter() - start
+    for key in jobs:
+        _run_job(JOBS[key], findings, workers)
+    from system.report import write_report
+
+    say(f"\nWriting {folder}/report.md and its plots.")
+    write_report(findings, folder)
+    return findings
+
+
+def characterize(folder: Path, workers: int | None) -> Library:
+    """Characterise both circuits with the default device and technology."""
+    say(
+        "1. Characterising the circuits: ngspice simulates the 6T2M ACAM cell, the 1T1R crossbar "
+        "column and the read-out,\n   transistor by transistor, and the results become look-up "
+        "tables (simulations done before come from the cache)."
+    )
+    device, technology = load_parameters("taox", "lp16", [])
+    library = Library.from_spice(device, technology, workers=workers)
+    library.to_hdf5(folder / "library.h5")
+    library = Library.from_hdf5(folder / "library.h5")
+    say(f"   {folder}/library.h5 written.")
+    return library
+
+
+def _run_job(job: Job, findings: Findings, workers: int | None) -> None:
+    library = findings.library
+    rows = library.technology.column.rows
+    networks = [
+        load_network(n, tile_rows=rows) for n in job.names if n in shipped() or n == "smollm2-135m"
+    ]
+    say(
+        f"\n2. Running {networks[-1].name} on these tables, from exact arithmetic to noisy silicon "
+        f"({job.samples} test samples, {job.chips} programmed chips)."
+    )
+    for network in networks:
+        for mode in MODES:
+            with _timed(findings, f"{network.name} {mode}"):
+                result = evaluate(network, library, mode=mode, samples=job.samples, chips=job.chips)
+            findings.results.append(result)
+            say(f"   {result}")
+    network = networks[-1]
+    if network.metric == "perplexity":
+        _generate(network, findings)
+    say(
+        f"3. Checking the tables against ngspice: columns and ACAM searches of a noisy inference of "
+        f"{network.name},\n   with the conductances that were programmed, are simulated again "
+        "transistor by transistor."
+    )
+    with _timed(findings, f"{network.name} ngspice"):
+        layers = list(job.layers) if job.layers else None
+        findings.reports[network.name] = validation.validate(
+            network, library, samples=job.replayed, layers=layers, workers=workers
+        )
+    say(validation.to_table(findings.reports[network.name]))
+
+
+def _generate(network: Network, findings: Findings) -> None:
+    prompt = LLM_PROMPT if network.name == "smollm2-135m" else PROMPT
+    for mode in ("float", "noisy"):
+        ops = make_ops(network, findings.library, mode, Chip())
+        text = "".join(generate(network, ops, prompt, tokens=30))
+        findings.texts.append((network.name, mode, prompt + text))
+        say(f"   {mode}: {prompt}{text}")
