@@ -11,7 +11,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 from circuits.errors import CheckpointError, ParameterError
 
 END_OF_TEXT = "<|endoftext|>"
-_CHUNK = 100_000  # characters handed to the trainer at a time
+_CHUNK = 10_000  # characters handed to the trainer at a time
 
 # Llama 3 splits numbers in threes and keeps the breaks after punctuation with it.
 _LLAMA3_PATTERN = (

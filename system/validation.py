@@ -178,7 +178,9 @@ def replay_searches(
 ) -> NDArray[np.int64]:
     """Compare ACAM output codes with ngspice; returns the code differences (searches,)."""
     spec, unit = layer.spec, layer.units[0]
-    assert unit.g_lo is not None and unit.g_hi is not None
+    assert unit.g_lo is not None
+    assert unit.g_hi is not None
+    assert unit.lo is not None
     picked = _some(x, SEARCHES, rng)
     column = rng.integers(len(spec.gain), size=len(picked))
     y = sum(
@@ -204,6 +206,7 @@ def replay_searches(
             f"{spec.name}: ngspice failed on a replayed search; the kept netlists are listed above"
         )
     match = acam.is_match(library.technology, v_ml).reshape(g_lo.shape)
+    match &= ~np.isposinf(unit.lo[column])  # rows that are switched off: stuck, or out of reach
     return ours - decode_rows(match, unit.bit, unit.bits, unit.gray)
 
 

@@ -55,7 +55,7 @@ class LenetMnist:
 
     name = "lenet-mnist"
     mapping = Mapping()
-    float_steps, naf_steps, refresh = 4680, 1500, 1
+    float_steps, naf_steps, refresh = 4680, 1000, 1
 
     def __init__(self, plan: Plan):
         self.plan = plan
@@ -90,7 +90,7 @@ class LlamaAusten:
 
     name = "llama-austen"
     mapping = Mapping(weight_scale="column", output_range="column")
-    float_steps, naf_steps, refresh = 7000, 800, 2
+    float_steps, naf_steps, refresh = 7000, 1000, 2
 
     def __init__(self, plan: Plan):
         self.plan = plan
