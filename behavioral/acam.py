@@ -198,6 +198,7 @@ class AcamModel:
         cells: int = 4096,
         levels: int | None = None,
         values: ArrayLike | None = None,
+        flat_below: bool = False,
         keep_thresholds: bool = True,
         keep_conductances: bool = False,
     ) -> AcamUnit:
@@ -229,6 +230,8 @@ class AcamModel:
             Instead of a step table, make a table over this many uniform DAC levels.
         values : (2**bits,) float array or None
             Value of each code, for `convert_values`.
+        flat_below : bool
+            The function is constant below the data line; see `AcamUnit`.
         keep_thresholds, keep_conductances : bool
             Keep what `search` and what a SPICE replay need.
 
@@ -262,6 +265,7 @@ class AcamModel:
             g_lo=g[0] if keep_conductances else None,
             g_hi=g[1] if keep_conductances else None,
             levels=levels is not None,
+            flat_below=flat_below,
             empty_rows=int(np.count_nonzero(actual[0] >= actual[1])),
             stuck_devices=int(np.count_nonzero(stuck)),
             clipped_devices=int(clipped),

@@ -44,6 +44,9 @@ class AcamUnit:
         RRAM conductances as read; 0 where the branch is disabled. None if not kept.
     levels : bool
         The table is indexed by a DAC code instead of a data-line position.
+    flat_below : bool
+        The function is constant below the data line: inputs there saturate as meant, and are not
+        counted as clipped.
     empty_rows, stuck_devices, clipped_devices : int
         Rows that never match, devices stuck off, and devices whose noisy conductance was clipped
         to the characterised range.
@@ -60,6 +63,7 @@ class AcamUnit:
     g_lo: SingleArray | None = None
     g_hi: SingleArray | None = None
     levels: bool = False
+    flat_below: bool = False
     empty_rows: int = 0
     stuck_devices: int = 0
     clipped_devices: int = 0
@@ -95,7 +99,8 @@ def convert(
     block = max(16, min(256, _BLOCK_BYTES // unit.table[0].nbytes))
     serial = y.size < _SERIAL_BELOW or numba.get_num_threads() == 1
     kernel = kernels.convert if serial else kernels.convert_parallel
-    clipped = int(kernel(unit.table, y, scale, shift, values, out, 256, block))
+    bottom = np.float32(-np.inf if unit.flat_below else 0.0)
+    clipped = int(kernel(unit.table, y, scale, shift, bottom, values, out, 256, block))
     if clipped:
         refuse_nan(y, scale, shift)
     return out, clipped

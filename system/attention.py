@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from behavioral.products import LogCodes, ProductModel
-from system.calibration import Ranges, need
+from system.calibration import Ranges, peaks
 from system.models.ops import Array
 
 
@@ -61,8 +61,9 @@ class AnalogCache:
 class AnalogAttention:
     """One attention block: QK^T, softmax and attention x V on the units of its cores."""
 
-    def __init__(self, name: str, products: ProductModel, ranges: Ranges):
+    def __init__(self, name: str, products: ProductModel, ranges: Ranges, margin: float = 0.0):
         self._name, self._products, self._ranges = name, products, ranges
+        self._margin = margin
         self.clipped = 0
 
     def forward(self, q: Array, k: Array, v: Array, cache: AnalogCache) -> Array:
@@ -97,5 +98,5 @@ class AnalogAttention:
     def _ceiling(self, key: str, x: Array) -> NDArray[np.float32]:
         """Return the largest magnitude (B, heads, T) of each row's code."""
         batch, heads, time, _ = x.shape
-        peak = np.maximum(need(self._ranges, f"{self._name}.{key}", (heads,)), np.float32(1e-12))
+        peak = peaks(self._ranges, f"{self._name}.{key}", heads, self._margin)
         return np.broadcast_to(peak[None, :, None], (batch, heads, time)).copy()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from circuits.errors import CheckpointError
 from system.models.ops import Activation, Array, Cache, FloatOps
-from system.quantization import Mapping
+from system.quantization import Mapping, block_scale
 
 Ranges = dict[str, NDArray[np.float32]]
 
@@ -31,8 +31,11 @@ class RangeRecorder(FloatOps):
     - `NAME.y` (2, out): product x W^T before the bias, all rows
     - `NAME.tile` (tiles, 2, out): the same, row tile by row tile
     - `NAME.out` (2,): after bias and activation
-    - `NAME.a`, `NAME.b` (1,): largest magnitudes of the operands of a data-dependent product
+    - `NAME.a`, `NAME.b` (1,) or (channels,): largest magnitudes of the operands of a
+      data-dependent product; by channel if the mapping's output ranges are by column
     - `NAME.q`, `NAME.k`, `NAME.v` (heads,): largest magnitudes per head
+
+    With `Mapping.input_blocks`, x, y and tile are those of the scaled vectors.
     """
 
     def __init__(self, tensors: Table[str, Array], mapping: Mapping, tile_rows: int):
@@ -45,6 +48,8 @@ class RangeRecorder(FloatOps):
         """Return f(x W^T + b), noting ranges."""
         flat = x.reshape(-1, x.shape[-1])
         weight = self._tensors[f"{name}.weight"].reshape(-1, flat.shape[1])
+        if self._mapping.input_blocks and activation is None and not self._has_bias(name):
+            flat = flat / block_scale(flat)
         self._widen(f"{name}.x", self._bounds(flat))
         parts = [flat[:, t] @ weight[:, t].T for t in tiles(flat.shape[1], self._tile_rows)]
         self._widen(f"{name}.tile", np.stack([self._bounds(p) for p in parts]), axis=1)
@@ -55,8 +60,9 @@ class RangeRecorder(FloatOps):
 
     def multiply(self, name: str, a: Array, b: Array) -> Array:
         """Return a * b, noting the largest magnitudes."""
-        self._peak(f"{name}.a", a.reshape(-1, 1))
-        self._peak(f"{name}.b", b.reshape(-1, 1))
+        channels = a.shape[-1] if self._mapping.output_range == "column" else 1
+        self._peak(f"{name}.a", a.reshape(-1, channels))
+        self._peak(f"{name}.b", b.reshape(-1, channels))
         return super().multiply(name, a, b)
 
     def attention(self, name: str, q: Array, k: Array, v: Array, cache: Cache | None) -> Array:
@@ -64,6 +70,9 @@ class RangeRecorder(FloatOps):
         for key, value in (("q", q), ("k", k), ("v", v)):
             self._peak(f"{name}.{key}", value.swapaxes(1, 3).reshape(-1, value.shape[1]))
         return super().attention(name, q, k, v, cache)
+
+    def _has_bias(self, name: str) -> bool:
+        return f"{name}.bias" in self._tensors
 
     def _bounds(self, values: Array) -> Array:
         """Return (2, columns): the range that holds the mapping's percentile of each column."""
@@ -93,6 +102,22 @@ def calibrate(
     recorder = RangeRecorder(tensors, mapping, tile_rows)
     forward(recorder)
     return recorder.ranges
+
+
+def peaks(
+    ranges: Ranges, key: str, size: int, margin: float, shared: bool = False
+) -> NDArray[np.float32]:
+    """Return positive ceilings of signed codes, (size,), or (1,) if `shared` and stored so.
+
+    Parameters
+    ----------
+    margin : share added to the largest magnitudes that calibration saw.
+    """
+    found = ranges.get(key)
+    one = shared and found is not None and found.shape == (1,)
+    peak = need(ranges, key, (1 if one else size,))
+    floor = max(1e-3 * float(peak.max()), 1e-12)  # a silent channel keeps a usable code
+    return np.maximum(peak, np.float32(floor)) * np.float32(1.0 + margin)
 
 
 def need(ranges: Ranges, key: str, shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -125,8 +125,8 @@ def _run_job(job: Job, findings: Findings, workers: int | None) -> None:
     if network.metric == "perplexity":
         _generate(network, findings)
     say(
-        f"3. Checking the tables against ngspice: columns and ACAM searches of a noisy inference of "
-        f"{network.name},\n   with the conductances that were programmed, are simulated again "
+        "3. Checking the tables against ngspice: columns and ACAM searches of a noisy inference "
+        f"of {network.name},\n   with the conductances that were programmed, are simulated again "
         "transistor by transistor."
     )
     with _timed(findings, f"{network.name} ngspice"):

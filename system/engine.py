@@ -15,7 +15,7 @@ from behavioral.library import Library
 from behavioral.products import ProductModel
 from circuits.errors import ParameterError
 from system.attention import AnalogAttention, AnalogCache
-from system.calibration import Ranges, need
+from system.calibration import Ranges, peaks
 from system.linear import AnalogLinear, Chip, Hardware, QuantizedLinear
 from system.models.ops import Activation, Array, Cache, FloatOps, Ops
 from system.networks import Network
@@ -48,7 +48,8 @@ class QuantizedOps(FloatOps):
 
     def multiply(self, name: str, a: Array, b: Array) -> Array:
         """Return a * b with 8-bit magnitudes."""
-        return self._round(f"{name}.a", a, 1) * self._round(f"{name}.b", b, 1)
+        size = a.shape[-1]
+        return self._round(f"{name}.a", a, size) * self._round(f"{name}.b", b, size)
 
     def attention(self, name: str, q: Array, k: Array, v: Array, cache: Cache | None) -> Array:
         """Return causal attention of 8-bit operands."""
@@ -58,13 +59,16 @@ class QuantizedOps(FloatOps):
         )
         return super().attention(name, q, k, v, cache)
 
-    def _round(self, key: str, x: Array, heads: int) -> Array:
-        """Round to a sign and `input_bits` bits of magnitude; x is (B, heads, ...) if heads > 1."""
-        peak = need(self._ranges, key, (heads,))
+    def _round(self, key: str, x: Array, size: int) -> Array:
+        """Round to a sign and `input_bits` bits of magnitude; x is (B, heads, T, D) or (..., size).
+
+        Ceilings are those of heads or channels, `size` of them.
+        """
+        peak = peaks(self._ranges, key, size, self._mapping.output_margin, shared=x.ndim < 4)
         if x.ndim == 4:
             peak = peak[None, :, None, None]
+        step = peak / np.float32(2**self._mapping.input_bits - 1)
         top = np.float32(2**self._mapping.input_bits - 1)
-        step = np.maximum(peak, np.float32(1e-12)) / top
         return np.clip(np.round(x / step), -top, top) * step
 
 
@@ -113,15 +117,16 @@ class AnalogOps:
         return layer
 
     def multiply(self, name: str, a: Array, b: Array) -> Array:
-        """Return exp(log a + log b) with signs."""
-        products = self._units(name)
-        shape = (-1, a.shape[-1])
+        """Return exp(log a + log b) with signs; each channel's code spans its own range."""
+        products, size = self._units(name), a.shape[-1]
+        margin = self.hardware.mapping.output_margin
+        scales = [peaks(self._ranges, f"{name}.{k}", size, margin, shared=True) for k in "ab"]
         codes = [
-            products.encode(value.reshape(shape), float(need(self._ranges, key, (1,))[0]))
-            for key, value in ((f"{name}.a", a), (f"{name}.b", b))
+            products.encode((value / scale).reshape(-1, size), 1.0)
+            for value, scale in zip((a, b), scales, strict=True)
         ]
         self._count(a.size * 2, sum(c.clipped for c in codes))
-        return products.multiply(*codes).reshape(a.shape)
+        return products.multiply(*codes).reshape(a.shape) * (scales[0] * scales[1])
 
     def attention(self, name: str, q: Array, k: Array, v: Array, cache: Cache | None) -> Array:
         """Return causal attention by log, add, exp."""
@@ -131,7 +136,9 @@ class AnalogOps:
             raise TypeError("AnalogOps reads only a cache made by AnalogOps.new_cache")
         block = self._attention.get(name)
         if block is None:
-            block = AnalogAttention(name, self._units(name), self._ranges)
+            block = AnalogAttention(
+                name, self._units(name), self._ranges, self.hardware.mapping.output_margin
+            )
             self._attention[name] = block
         before = block.clipped
         out = block.forward(q, k, v, cache)

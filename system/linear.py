@@ -20,9 +20,11 @@ from system.quantization import (
     Float,
     InputCodes,
     Mapping,
+    block_scale,
     fake_quantize,
     quantize_weight,
     smoothing_factors,
+    widen,
 )
 
 FUNCTIONS: dict[Activation, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
@@ -30,7 +32,8 @@ FUNCTIONS: dict[Activation, Callable[[NDArray[np.float64]], NDArray[np.float64]]
     "relu": lambda z: np.maximum(z, 0.0),
     "silu": lambda z: z * expit(z),
 }
-SILU_FLAT = -8.0  # below this silu is within 0.003 of zero: less than a code of any range seen
+# Arguments below which a function is constant; silu(-8) is -0.003, less than a code of any range.
+FLAT_BELOW = {"relu": 0.0, "silu": -8.0}
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,12 @@ class LayerSpec:
     out_hi: Float
     tile_lo: Float  # (tiles, out)
     tile_hi: Float
+    blocks: bool = False  # inputs share an exponent per vector
+
+    def drive(self, x: Float) -> tuple[Float, Float | None]:
+        """Return row drives (n, in) in [-1, 1] and the scale (n, 1) of every vector, if any."""
+        scale = block_scale(x) if self.blocks else None
+        return self.codes.normalise(x if scale is None else x / scale, self.smoothing), scale
 
 
 def layer_spec(
@@ -99,6 +108,7 @@ def layer_spec(
     """
     out, inputs = weight.shape
     tile_count = len(tiles(inputs, tile_rows))
+    blocks = mapping.input_blocks and activation is None and bias is None
     bias = np.zeros(out, np.float32) if bias is None else bias.astype(np.float32)
     bounds = need(ranges, f"{name}.x", (2, inputs))
     smoothing = smoothing_factors(weight, bounds, mapping.smoothing)
@@ -106,11 +116,14 @@ def layer_spec(
         weight, bounds = weight * smoothing, bounds / smoothing
     w, weight_scale = quantize_weight(weight, mapping)
     codes = InputCodes.from_range(bounds[0].min(), bounds[1].max(), mapping.input_bits)
-    y_lo, y_hi = need(ranges, f"{name}.y", (2, out)).copy()
-    tile = need(ranges, f"{name}.tile", (tile_count, 2, out)).copy()
+    y_lo, y_hi = widen(*need(ranges, f"{name}.y", (2, out)), mapping.output_margin)
+    tile = need(ranges, f"{name}.tile", (tile_count, 2, out))
+    tile = np.stack(widen(tile[:, 0], tile[:, 1], mapping.output_margin), axis=1)
     z_out = need(ranges, f"{name}.out", (2,))
     # Where the function is flat the data line may saturate: the range need not reach there.
-    flat = {"relu": 0.0, "silu": SILU_FLAT}.get(activation or "")
+    flat = FLAT_BELOW.get(activation or "")
+    z_lo, z_hi = widen(z_out[0], z_out[1], mapping.output_margin)
+    z_out = np.array([z_lo if flat is None else z_out[0], z_hi], np.float32)
     if flat is not None:
         y_lo = np.maximum(y_lo, flat - bias)
         y_hi = np.maximum(y_hi, y_lo + 1e-3 * max(float(z_out[1] - z_out[0]), 1e-6))
@@ -126,7 +139,7 @@ def layer_spec(
     gain = (weight_scale * codes.full_scale).astype(np.float32)
     spec = LayerSpec(
         name, activation, codes, smoothing, gain, bias, y_lo, y_hi,
-        out_lo.astype(np.float32), out_hi.astype(np.float32), tile[:, 0], tile[:, 1],
+        out_lo.astype(np.float32), out_hi.astype(np.float32), tile[:, 0], tile[:, 1], blocks,
     )  # fmt: skip
     return spec, w
 
@@ -150,10 +163,12 @@ class QuantizedLinear:
     def forward(self, x: Float) -> Float:
         """Return values (n, out) for activations x (n, in)."""
         spec = self.spec
-        z = (spec.codes.normalise(x, spec.smoothing) @ self._w) * spec.gain
+        drive, scale = spec.drive(x)
+        z = (drive @ self._w) * spec.gain
         z = np.clip(z, spec.y_lo, spec.y_hi) + spec.bias
         value = FUNCTIONS[spec.activation](z).astype(np.float32)
-        return fake_quantize(value, spec.out_lo, spec.out_hi, self._bits)
+        out = fake_quantize(value, spec.out_lo, spec.out_hi, self._bits)
+        return out if scale is None else out * scale
 
 
 class Hardware:
@@ -243,7 +258,9 @@ class AnalogLinear:
             bits=bits,
         )
         lo, hi = windows.on_data_line(z_lo, z_hi)
-        return self._program_windows(lo, hi, windows, part)
+        floor = FLAT_BELOW.get(spec.activation or "", -np.inf)
+        flat = bool((z_lo <= floor + 1e-6).all())  # what falls below the line saturates as meant
+        return self._program_windows(lo, hi, windows, part, flat)
 
     def _program_identity(self, part: int) -> AcamUnit:
         windows = Windows.from_function(
@@ -252,7 +269,9 @@ class AnalogLinear:
         lo, hi = windows.on_data_line()
         return self._program_windows(lo, hi, windows, part)
 
-    def _program_windows(self, lo: Float, hi: Float, windows: Windows, part: int) -> AcamUnit:
+    def _program_windows(
+        self, lo: Float, hi: Float, windows: Windows, part: int, flat: bool = False
+    ) -> AcamUnit:
         bits = windows.bits
         return self.hardware.acam.program(
             lo,
@@ -263,13 +282,14 @@ class AnalogLinear:
             noise=self.chip.noise != "none",
             columns=len(self.spec.gain),
             values=np.linspace(0.0, 1.0, 2**bits, dtype=np.float32),
+            flat_below=flat,
             keep_thresholds=self.hardware.keep_devices,
             keep_conductances=self.hardware.keep_devices,
         )
 
     def drive(self, x: Float) -> Float:
         """Return the row drives in [-1, 1] for activations x (n, in)."""
-        return self.spec.codes.normalise(x, self.spec.smoothing)
+        return self.spec.drive(x)[0]
 
     def multiply(self, drive: Float, tile: int) -> Float:
         """Return the normalised column outputs (n, out) of one row tile."""
@@ -282,14 +302,22 @@ class AnalogLinear:
 
     def forward(self, x: Float) -> Float:
         """Return values (n, out) for activations x (n, in)."""
-        drive, spec = self.drive(x), self.spec
+        drive, scale = self.spec.drive(x)
+        out = self._read(drive)
+        if scale is not None:
+            out *= scale
+        return out
+
+    def _read(self, drive: Float) -> Float:
+        """Return what the ACAM units, or the digital sum of their codes, give for row drives."""
+        spec = self.spec
         parts = (self.multiply(drive, i) for i in range(len(self.tiles)))
         if not self.digital_sum:
             total = next(parts)
             for part in parts:
                 total += part
             return self._convert(self.units[0], total, spec.gain, spec.y_lo, spec.y_hi)
-        z = np.zeros((len(x), len(spec.gain)), np.float32)
+        z = np.zeros((len(drive), len(spec.gain)), np.float32)
         for i, part in enumerate(parts):
             u = self._convert_unit(self.units[i], part, spec.gain, spec.tile_lo[i], spec.tile_hi[i])
             z += u * (spec.tile_hi[i] - spec.tile_lo[i]) + spec.tile_lo[i]

@@ -152,10 +152,19 @@ def _find(name: str) -> Checkpoint:
 
 
 def _default_mapping(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Language models have outlying channels: a gain per column keeps their 8 bits useful."""
-    if checkpoint.config["model_type"] == "lenet":
+    """Language models have outlying channels and tokens: choices that keep 8 bits useful.
+
+    A checkpoint that states its mapping keeps it as stated.
+    """
+    if checkpoint.config["model_type"] == "lenet" or "mapping" in checkpoint.config:
         return {}
-    return {"weight_scale": "column", "output_range": "column"}
+    return {
+        "weight_scale": "column",
+        "output_range": "column",
+        "smoothing": 0.65,
+        "input_blocks": True,
+        "output_margin": 0.25,
+    }
 
 
 def measure_ranges(network: Network, tile_rows: int) -> Ranges:

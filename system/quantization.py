@@ -44,6 +44,14 @@ class Mapping:
         0: inputs as they are; up to 1: every input is divided digitally by
         max|x|^a / max|w|^(1 - a) and its weights are multiplied by it, so that an outlying input
         does not use up the DAC's codes (SmoothQuant, Xiao et al., arXiv:2211.10438, eq. 4).
+    input_blocks : bool
+        Inputs of layers without bias and activation are block floating point: each vector is
+        divided by the power of two below its largest magnitude (a leading-one detector and a
+        shift) and the layer's output multiplied by it, digitally. A token with massive
+        activations then leaves the codes of the others alone.
+    output_margin : float
+        Read-out ranges are wider than what calibration saw by this share at each end: a range
+        per column is measured on few values, and clipping costs more than a coarser step.
     """
 
     input_bits: int = 8
@@ -56,6 +64,8 @@ class Mapping:
     predistort: bool = True
     percentile: float = 100.0
     smoothing: float = 0.0
+    input_blocks: bool = False
+    output_margin: float = 0.0
 
     def __post_init__(self) -> None:
         for key, permitted in CHOICES.items():
@@ -72,6 +82,10 @@ class Mapping:
             raise ParameterError(f"mapping.percentile is {self.percentile}; permitted: 90 to 100")
         if not 0.0 <= self.smoothing <= 1.0:
             raise ParameterError(f"mapping.smoothing is {self.smoothing}; permitted: 0 to 1")
+        if not 0.0 <= self.output_margin <= 4.0:
+            raise ParameterError(
+                f"mapping.output_margin is {self.output_margin}; permitted: 0 to 4"
+            )
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Mapping:
@@ -156,6 +170,18 @@ def smoothing_factors(weight: Float, bounds: Float, strength: float) -> Float | 
     factors = np.ones(len(x), np.float64)
     factors[usable] = x[usable].astype(np.float64) ** strength / w[usable] ** (1.0 - strength)
     return (factors / np.exp(np.log(factors).mean())).astype(np.float32)
+
+
+def block_scale(x: Float) -> Float:
+    """Return the power of two (n, 1) at or below each row's largest magnitude; 1 for zeros."""
+    mantissa, exponent = np.frexp(np.abs(x).max(axis=1, keepdims=True))
+    return np.where(mantissa > 0, np.ldexp(np.float32(1.0), exponent - 1), np.float32(1.0))
+
+
+def widen(low: Float, high: Float, margin: float) -> tuple[Float, Float]:
+    """Return the range [low, high] with `margin` times its width added at both ends."""
+    extra = np.float32(margin) * (high - low)
+    return low - extra, high + extra
 
 
 def fake_quantize(x: Float, low: ArrayLike, high: ArrayLike, bits: int) -> Float:

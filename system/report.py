@@ -64,7 +64,8 @@ def to_markdown(findings: Findings) -> str:
             f"### {name}\n\n```\n{validation.to_table(reports)}\n```\n\nColumns: rms "
             f"{totals['column_rms_lsb']:.3f} LSB, max {totals['column_max_lsb']:.3f} LSB over "
             f"{totals['points']} outputs. Codes: {totals['codes_equal']:.2%} equal, "
-            f"{totals['codes_adjacent']:.2%} equal or adjacent over {totals['searches']} searches.\n"
+            f"{totals['codes_adjacent']:.2%} equal or adjacent over {totals['searches']} "
+            "searches.\n"
         )
     parts.append("![error](spice.png)\n")
     if findings.texts:

@@ -1,4 +1,4 @@
-"""Closes the loop: replays what an inference did, column by column and search by search, in ngspice.
+"""Closes the loop: replays what an inference did in ngspice, column by column, search by search.
 
 The stimuli are recorded during a noisy inference; the conductances are the very ones that were
 programmed. Columns run at transistor level with wires and transimpedance stage, ACAM searches as
@@ -108,7 +108,7 @@ def validate(
     """
     ops = record(network, library, samples, Chip(seed, 0, "frozen"))
     names = [n for n in ops.layers if layers is None or n in layers]
-    reports = []
+    reports: list[LayerReport] = []
     for name in tqdm(names, desc="replay in ngspice", unit="layer", disable=None):
         rng = np.random.default_rng((seed, len(reports)))
         layer, x = ops.layers[name], ops.inputs[name]
@@ -150,8 +150,8 @@ def replay_columns(
         load = devices[:2].sum(axis=(0, 1))
         other = int(rng.integers(array.cols))
         chosen = np.unique([int(load.argmax()), other])[:COLUMNS]
-        v = np.ascontiguousarray(drive[:, rows]) * library.technology.column.v_read_v
-        g = devices[:, :, chosen].transpose(2, 0, 1).reshape(-1, devices.shape[1])
+        v = drive[:, rows].astype(float) * library.technology.column.v_read_v
+        g = devices[:, :, chosen].transpose(2, 0, 1).reshape(-1, devices.shape[1]).astype(float)
         current = crossbar.replay(library.device, library.technology, g, v, workers=workers)
         current = current.reshape(len(v), len(chosen), -1)  # (stimuli, columns, 2 or 4)
         total = current[..., 0] - current[..., 1]

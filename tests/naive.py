@@ -34,7 +34,7 @@ def compile_tables(lo, hi, bit, gray, cells):
     )
 
 
-def convert(table, y, scale, shift, values):
+def convert(table, y, scale, shift, bottom, values):
     """Look every input up on its own; returns codes or values, and the clipped count."""
     cells = table.shape[1]
     out = np.zeros(y.shape, np.float32 if values.size else table.dtype)
@@ -44,7 +44,7 @@ def convert(table, y, scale, shift, values):
     for b in range(y.shape[0]):
         for j in range(y.shape[1]):
             t = float(position[b, j])
-            clipped += not 0 <= t <= cells
+            clipped += not bottom <= t <= cells
             cell = int(min(max(t, 0), cells - 1))
             code = table[0 if table.shape[0] == 1 else j, cell]
             out[b, j] = values[code] if values.size else code

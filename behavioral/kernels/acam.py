@@ -242,7 +242,7 @@ def compile_tables(lo, hi, bit, gray, offset, denominator, table):  # type: igno
 
 
 @njit(cache=True, nogil=True)
-def _convert_block(table, y, scale, shift, values, out, rows, columns):  # type: ignore[no-untyped-def]
+def _convert_block(table, y, scale, shift, bottom, values, out, rows, columns):  # type: ignore[no-untyped-def]
     """Convert one block of samples and columns; returns the number of clipped inputs."""
     cells = table.shape[1]
     top, last = np.float32(cells), np.uint32(cells - 1)
@@ -255,7 +255,7 @@ def _convert_block(table, y, scale, shift, values, out, rows, columns):  # type:
         inside = 0
         for j in range(index.size):
             t = (y[b, first + j] * scale[first + j] + shift[first + j]) * top
-            inside += (t >= zero) & (t <= top)
+            inside += (t >= bottom) & (t <= top)
             t = t if t > zero else zero
             t = t if t < top else top
             index[j] = min(np.uint32(np.int32(t)), last)
@@ -270,7 +270,7 @@ def _convert_block(table, y, scale, shift, values, out, rows, columns):  # type:
 
 
 @njit(cache=True, nogil=True)
-def convert(table, y, scale, shift, values, out, row_block, column_block):  # type: ignore[no-untyped-def]
+def convert(table, y, scale, shift, bottom, values, out, row_block, column_block):  # type: ignore[no-untyped-def]
     """Convert ``u = y * scale + shift`` through the step tables on one thread.
 
     Parameters
@@ -278,6 +278,8 @@ def convert(table, y, scale, shift, values, out, row_block, column_block):  # ty
     table : (columns or 1, cells) unsigned array
     y : (batch, columns) float32 array
     scale, shift : (columns,) float32 arrays
+    bottom : float32
+        Inputs below it count as clipped: 0, or -inf where the line is meant to saturate.
     values : (codes,) float32 array
         Value of each code; empty: emit the codes themselves.
     out : (batch, columns) array, overwritten.
@@ -287,21 +289,21 @@ def convert(table, y, scale, shift, values, out, row_block, column_block):  # ty
     Returns
     -------
     clipped : int
-        Inputs outside [0, 1], NaN included.
+        Inputs outside [bottom, 1], NaN included.
     """
     batch, columns = y.shape
     clipped = 0
     for c in range(0, columns, column_block):
         for r in range(0, batch, row_block):
             clipped += _convert_block(
-                table, y, scale, shift, values, out,
+                table, y, scale, shift, bottom, values, out,
                 (r, min(r + row_block, batch)), (c, min(c + column_block, columns)),
             )  # fmt: skip
     return clipped
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def convert_parallel(table, y, scale, shift, values, out, row_block, column_block):  # type: ignore[no-untyped-def]
+def convert_parallel(table, y, scale, shift, bottom, values, out, row_block, column_block):  # type: ignore[no-untyped-def]
     """Multi-threaded twin of `convert`: the same blocks, the same bits."""
     batch, columns = y.shape
     across = (columns + column_block - 1) // column_block
@@ -310,7 +312,7 @@ def convert_parallel(table, y, scale, shift, values, out, row_block, column_bloc
     for block in prange(across * down):
         c, r = (block // down) * column_block, (block % down) * row_block
         clipped += _convert_block(
-            table, y, scale, shift, values, out,
+            table, y, scale, shift, bottom, values, out,
             (r, min(r + row_block, batch)), (c, min(c + column_block, columns)),
         )  # fmt: skip
     return clipped

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from circuits.parameters import Device, Technology
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     from pathlib import Path
     from time import perf_counter
 
-    from behavioral.library import Library, plan_summary
+    from behavioral.library import Library
     from circuits.errors import ParameterError
     from circuits.parameters import load_parameters
 
@@ -40,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         raise ParameterError(f"--out {out}: the folder {out.resolve().parent} does not exist")
     device, technology = load_parameters(args.device, args.technology, args.overrides)
     if args.dry_run:
-        print(plan_summary(device, technology, quick=args.quick))
+        print_plan(device, technology, quick=args.quick)
         return 0
     start = perf_counter()
     print(
@@ -52,3 +56,24 @@ def run(args: argparse.Namespace) -> int:
     library.to_hdf5(out)
     print(f"{out}: written in {perf_counter() - start:.1f} s, sha256 {library.sha256[:16]}...")
     return 0
+
+
+def print_plan(device: Device, technology: Technology, *, quick: bool) -> None:
+    """Print how many netlists of which kind the plan begins with."""
+    import re
+    from collections import Counter
+
+    from circuits import acam, crossbar, readout
+    from circuits.plan import Job
+
+    for circuit, characterize in (
+        ("acam", acam.characterize),
+        ("crossbar", crossbar.characterize),
+        ("readout", readout.characterize),
+    ):
+        jobs: list[Job] = []
+        characterize(device, technology, quick=quick, record=jobs)
+        kinds = Counter(re.sub(r"[-_ ]?[0-9]+$", "", job.name) for job in jobs)
+        for kind, count in kinds.items():
+            print(f"{circuit:9} {kind:28} {count:4d} netlists")
+    print("ACAM searches narrow each threshold in further rounds that depend on the first results.")

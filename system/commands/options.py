@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,4 +71,4 @@ def write_json(path: str | Path, content: dict[str, Any]) -> None:
     text = json.dumps(content, indent=2) + "\n"
     with tempfile.NamedTemporaryFile("w", dir=place.parent, delete=False, suffix=".tmp") as file:
         file.write(text)
-    os.replace(file.name, place)
+    Path(file.name).replace(place)

@@ -84,13 +84,11 @@ class _Attention(torch.autograd.Function):
     """Forward by log codes; backward of exact attention at the same operands."""
 
     @staticmethod
-    def forward(
-        ctx: Any, q: Tensor, k: Tensor, v: Tensor, groups: int, ops: AnalogOps, name: str
-    ) -> Tensor:
-        """Return the analog attention; q (B, H, T, D), k and v (B, groups, T, D)."""
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, ops: AnalogOps, name: str) -> Tensor:
+        """Return the analog attention; q (B, H, T, D), k and v (B, H_kv, T, D)."""
         ctx.save_for_backward(q, k, v)
-        out = ops.attention(name, *(t.contiguous().numpy() for t in (q, k, v)), cache=None)
-        return torch.from_numpy(out)
+        exact = [t.contiguous().numpy() for t in (q, k, v)]
+        return torch.from_numpy(ops.attention(name, exact[0], exact[1], exact[2], None))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -102,7 +100,7 @@ class _Attention(torch.autograd.Function):
             out = F.scaled_dot_product_attention(
                 q, k.repeat_interleave(repeat, 1), v.repeat_interleave(repeat, 1), is_causal=True
             )
-        return (*torch.autograd.grad(out, leaves, gradients[0]), None, None, None)
+        return (*torch.autograd.grad(out, leaves, gradients[0]), None, None)
 
 
 class NoisyOps:
@@ -118,17 +116,17 @@ class NoisyOps:
         layer = self.analog.layer(name, activation)
         flat = x.reshape(-1, x.shape[-1])
         shift = torch.zeros(len(weight)) if bias is None else bias
-        out: Tensor = _Linear.apply(flat, weight, shift, layer)
+        out: Tensor = _Linear.apply(flat, weight, shift, layer)  # type: ignore[no-untyped-call]
         return out.reshape(*x.shape[:-1], -1)
 
     def multiply(self, name: str, a: Tensor, b: Tensor) -> Tensor:
         """Return a * b by log codes."""
-        out: Tensor = _Product.apply(a, b, self.analog, name)
+        out: Tensor = _Product.apply(a, b, self.analog, name)  # type: ignore[no-untyped-call]
         return out
 
     def attention(self, name: str, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Return causal attention by log codes."""
-        out: Tensor = _Attention.apply(q, k, v, k.shape[1], self.analog, name)
+        out: Tensor = _Attention.apply(q, k, v, self.analog, name)  # type: ignore[no-untyped-call]
         return out
 
 

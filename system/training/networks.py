@@ -6,22 +6,29 @@ The same forward functions serve float training (`FloatOps`) and noise-aware fin
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from system.models.ops import Activation
+
 Parameters = dict[str, Tensor]
 
-ACTIVATIONS = {None: lambda z: z, "relu": F.relu, "silu": F.silu}
+ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
+    None: lambda z: z,
+    "relu": F.relu,
+    "silu": F.silu,
+}
 
 
 class TorchOps(Protocol):
     """What a network asks of its arithmetic; shapes as in `system.models.ops.Ops`."""
 
     def linear(
-        self, name: str, x: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None
+        self, name: str, x: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation
     ) -> Tensor:
         """Return f(x W^T + b) for x (..., in), weight (out, in)."""
 
@@ -36,7 +43,7 @@ class FloatOps:
     """Plain float32 arithmetic."""
 
     def linear(
-        self, name: str, x: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None
+        self, name: str, x: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation
     ) -> Tensor:
         """Return f(x W^T + b)."""
         return ACTIVATIONS[activation](F.linear(x, weight, bias))
@@ -58,7 +65,7 @@ def conv2d(
     x: Tensor,
     weight: Tensor,
     bias: Tensor,
-    activation: str | None,
+    activation: Activation,
     padding: int,
 ) -> Tensor:
     """Convolve by im2col, so that the layer is one matrix product as on the tiles."""

@@ -277,20 +277,21 @@ def test_kernels_equal_their_twins(shape, bits, gray, rows, seed):
     columns=st.integers(1, 40),
     shared=st.booleans(),
     dequantise=st.booleans(),
+    bottom=st.sampled_from([np.float32(0), np.float32(-np.inf)]),
     seed=st.integers(0, 2**32),
 )
-def test_conversion_equals_its_twin(batch, columns, shared, dequantise, seed):
+def test_conversion_equals_its_twin(batch, columns, shared, dequantise, bottom, seed):
     rng = np.random.default_rng(seed)
     table = rng.integers(0, 256, (1 if shared else columns, 50)).astype(np.uint8)
     y = rng.uniform(-2, 2, (batch, columns)).astype(np.float32)
     y[rng.random(y.shape) < 0.1] = 3e38
     scale, shift = rng.uniform(-1, 1, (2, columns)).astype(np.float32)
     values = rng.normal(size=256).astype(np.float32) if dequantise else np.empty(0, np.float32)
-    expected, clipped = naive.convert(table, y, scale, shift, values)
+    expected, clipped = naive.convert(table, y, scale, shift, bottom, values)
     for kernel in (kernels.convert, kernels.convert_parallel):
         out = np.empty(y.shape, np.float32 if dequantise else np.uint8)
         with np.errstate(over="ignore"):  # float32 overflow of the extreme inputs is meant
-            assert kernel(table, y, scale, shift, values, out, 2, 16) == clipped
+            assert kernel(table, y, scale, shift, bottom, values, out, 2, 16) == clipped
         np.testing.assert_array_equal(out, expected)
 
 
