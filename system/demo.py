@@ -98,7 +98,7 @@ def characterize(folder: Path, workers: int | None) -> Library:
         "tables (simulations done before come from the cache)."
     )
     device, technology = load_parameters("taox", "lp16", [])
-    library = Library.from_spice(device, technology, workers=workers)
+    library = Library.from_spice(device, technology, workers=workers, progress="   ngspice")
     library.to_hdf5(folder / "library.h5")
     library = Library.from_hdf5(folder / "library.h5")
     say(f"   {folder}/library.h5 written.")

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from behavioral.library import Library
+from circuits.errors import ParameterError
 from system.engine import AnalogOps, make_ops
 from system.linear import Chip
+from system.models.ops import FloatOps, Ops
 from system.networks import Network
 
 
@@ -26,6 +28,8 @@ class Result:
         Programming the chips included.
     clipped_lookups : int
         Conversions outside the calibrated range of the data line, all chips together.
+    library_sha256 : str or None
+        None: mode "float" without a library.
     """
 
     model: str
@@ -37,7 +41,7 @@ class Result:
     seed: int
     chips: int
     samples: int
-    library_sha256: str
+    library_sha256: str | None
     seconds: float
     samples_per_s: float
     conversions: int
@@ -60,9 +64,24 @@ class Result:
         )
 
 
+def arithmetic(network: Network, library: Library | None, mode: str, chip: Chip) -> Ops:
+    """Return the arithmetic of a mode; only "float" does without a library.
+
+    Raises
+    ------
+    ParameterError
+        Unknown mode, or no library for a mode that needs one.
+    """
+    if mode == "float":
+        return FloatOps(network.model.tensors)
+    if library is None:
+        raise ParameterError(f"mode {mode!r} needs a library; make one: nldpe characterize")
+    return make_ops(network, library, mode, chip)
+
+
 def evaluate(
     network: Network,
-    library: Library,
+    library: Library | None,
     *,
     mode: str,
     samples: int,
@@ -75,7 +94,7 @@ def evaluate(
     Parameters
     ----------
     network : Network
-    library : Library
+    library : Library, or None in mode "float"
     mode : {"float", "quantized", "ideal-analog", "noisy"}
     samples : images, or windows of text.
     chips : chips to program; one in every mode but "noisy".
@@ -87,7 +106,7 @@ def evaluate(
     values, conversions, clipped = [], 0, 0
     start = perf_counter()
     for index in range(count):
-        ops = make_ops(network, library, mode, Chip(seed, index, read_noise))
+        ops = arithmetic(network, library, mode, Chip(seed, index, read_noise))
         values.append(network.score(ops, chosen, f"{network.name} {mode} chip {index}"))
         if isinstance(ops, AnalogOps):
             conversions += ops.counters.conversions
@@ -103,7 +122,7 @@ def evaluate(
         seed=seed,
         chips=count,
         samples=len(chosen),
-        library_sha256=library.sha256,
+        library_sha256=library.sha256 if library else None,
         seconds=seconds,
         samples_per_s=len(chosen) * count / seconds,
         conversions=conversions,

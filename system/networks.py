@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from circuits.errors import CheckpointError
+from circuits.errors import CheckpointError, DataError, ParameterError
 from system import datasets, evaluation
 from system.calibration import Ranges, calibrate
 from system.checkpoint import Checkpoint, load_checkpoint
@@ -25,7 +25,7 @@ from system.quantization import Mapping
 log = logging.getLogger(__name__)
 
 CALIBRATION_IMAGES = 512
-CALIBRATION_WINDOWS = 4
+CALIBRATION_WINDOWS = 12
 
 
 def shipped() -> dict[str, Path]:
@@ -64,6 +64,8 @@ class Network:
         """Return `count` held-out samples, spread evenly over the test set."""
         if isinstance(self.model, Lenet):
             mnist = datasets.mnist(self.data)
+            if not len(mnist.test_images):
+                raise DataError(f"{self.data}: the test set is empty")
             chosen = np.linspace(0, len(mnist.test_images) - 1, count).astype(np.int64)
             chosen = np.unique(chosen)
             return Samples(mnist.test_images[chosen], mnist.test_labels[chosen])
@@ -105,7 +107,7 @@ class Samples:
 def load_network(
     name: str,
     *,
-    tile_rows: int,
+    tile_rows: int | None,
     data: str | Path | None = None,
     overrides: dict[str, Any] | None = None,
 ) -> Network:
@@ -114,7 +116,7 @@ def load_network(
     Parameters
     ----------
     name : "lenet-mnist", "smollm2-135m", ... or a path.
-    tile_rows : rows of a crossbar column.
+    tile_rows : rows of a crossbar column; None: float arithmetic only, nothing is calibrated.
     data : the user's own data set in its standard format.
     overrides : fields of `Mapping` that replace the checkpoint's; the ranges are measured anew.
 
@@ -122,21 +124,37 @@ def load_network(
     ------
     CheckpointError
         No such network, or a damaged checkpoint.
+    ParameterError
+        A choice of the mapping is unknown or of the wrong type.
     """
     place = Path(data) if data is not None else None
     checkpoint = _find(name)
+    stated = checkpoint.config.get("mapping", {})
+    if not isinstance(stated, dict):
+        raise CheckpointError(f"{name}: mapping of config.json is {stated!r}, wanted an object")
     mapping = Mapping.from_dict(
-        {
-            **_default_mapping(checkpoint),
-            **checkpoint.config.get("mapping", {}),
-            **(overrides or {}),
-        }
+        _checked_types({**_default_mapping(checkpoint), **stated, **(overrides or {})})
     )
     network = Network(name, checkpoint.build(), checkpoint, mapping, dict(checkpoint.analog), place)
+    if tile_rows is None:
+        return network
     if network.ranges and not overrides and checkpoint.config.get("tile_rows") == tile_rows:
         return network
-    log.info("%s: measuring the ranges of its codes on training data", name)
+    log.info("Measuring the ranges of the codes of %s on training data.", name)
     return replace(network, ranges=measure_ranges(network, tile_rows))
+
+
+def _checked_types(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the choices of a mapping; each has the type of its default."""
+    defaults = Mapping().to_dict()
+    for key, value in values.items():
+        wanted = type(defaults.get(key, value))
+        fits = type(value) is wanted or (wanted is float and type(value) is int)
+        if not fits:
+            raise ParameterError(
+                f"mapping.{key} is {value!r}; wanted a value like {defaults[key]!r}"
+            )
+    return values
 
 
 def _find(name: str) -> Checkpoint:

@@ -45,10 +45,10 @@ class Mapping:
         max|x|^a / max|w|^(1 - a) and its weights are multiplied by it, so that an outlying input
         does not use up the DAC's codes (SmoothQuant, Xiao et al., arXiv:2211.10438, eq. 4).
     input_blocks : bool
-        Inputs of layers without bias and activation are block floating point: each vector is
-        divided by the power of two below its largest magnitude (a leading-one detector and a
-        shift) and the layer's output multiplied by it, digitally. A token with massive
-        activations then leaves the codes of the others alone.
+        In layers without bias and activation each input vector is divided by its largest
+        magnitude, digitally before the DACs, and the layer's output multiplied by it: dynamic
+        scales per token, as in INT8 accelerators. A token with massive activations (Sun et al.,
+        arXiv:2402.17762) then leaves the codes of the others alone.
     output_margin : float
         Read-out ranges are wider than what calibration saw by this share at each end: a range
         per column is measured on few values, and clipping costs more than a coarser step.
@@ -173,9 +173,9 @@ def smoothing_factors(weight: Float, bounds: Float, strength: float) -> Float | 
 
 
 def block_scale(x: Float) -> Float:
-    """Return the power of two (n, 1) at or below each row's largest magnitude; 1 for zeros."""
-    mantissa, exponent = np.frexp(np.abs(x).max(axis=1, keepdims=True))
-    return np.where(mantissa > 0, np.ldexp(np.float32(1.0), exponent - 1), np.float32(1.0))
+    """Return each row's largest magnitude (n, 1), or 1 for rows of zeros."""
+    largest = np.maximum(x.max(axis=1, keepdims=True), -x.min(axis=1, keepdims=True))
+    return np.where(largest > 0, largest, np.float32(1.0))
 
 
 def widen(low: Float, high: Float, margin: float) -> tuple[Float, Float]:

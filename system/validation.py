@@ -17,7 +17,8 @@ from tqdm import tqdm
 from behavioral.crossbar import TILE_COLUMNS
 from behavioral.library import Library
 from circuits import acam, crossbar
-from circuits.errors import SimulationError
+from circuits.errors import ParameterError, SimulationError
+from circuits.plan import simulator_version
 from system.engine import AnalogOps
 from system.linear import AnalogLinear, Chip, Hardware
 from system.models.ops import Activation, Array
@@ -105,8 +106,21 @@ def validate(
     Returns
     -------
     list of LayerReport, in the order the layers ran
+
+    Raises
+    ------
+    ParameterError
+        The network has no layer of a given name.
+    SimulationError
+        ngspice is missing, or failed on a replayed circuit.
     """
+    simulator_version()  # without ngspice nothing need be recorded
     ops = record(network, library, samples, Chip(seed, 0, "frozen"))
+    unknown = [n for n in layers or [] if n not in ops.layers]
+    if unknown:
+        raise ParameterError(
+            f"{network.name} has no layer {unknown[0]!r}; its layers: {', '.join(ops.layers)}"
+        )
     names = [n for n in ops.layers if layers is None or n in layers]
     reports: list[LayerReport] = []
     for name in tqdm(names, desc="replay in ngspice", unit="layer", disable=None):

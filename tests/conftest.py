@@ -1,5 +1,6 @@
 """Fixtures and marker rules of the whole suite."""
 
+import fcntl
 import shutil
 from pathlib import Path
 
@@ -16,3 +17,26 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def spice_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a result cache of this test session, so that no test sees the user's results."""
     return tmp_path_factory.mktemp("spice-cache")
+
+
+@pytest.fixture(scope="session")
+def session_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """Return a folder that all workers of this test run share."""
+    base = tmp_path_factory.getbasetemp()
+    return base if worker_id == "master" else base.parent
+
+
+@pytest.fixture(scope="session")
+def quick_library(session_folder: Path) -> Path:
+    """Return a library of the default device, measured once in this run on two simulators."""
+    from behavioral.library import Library
+    from circuits.parameters import load_parameters
+
+    place = session_folder / "quick.h5"
+    with (session_folder / "quick.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not place.exists():
+            cache = session_folder / "quick-cache"
+            parameters = load_parameters("taox", "lp16")
+            Library.from_spice(*parameters, quick=True, workers=2, cache=cache).to_hdf5(place)
+    return place

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import logging
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from circuits.parameters import Device, Technology
 
+SHOWN_FAILURES = 3
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
+    from system.commands.options import count
+
     parser.add_argument(
         "--device", default="taox", metavar="NAME|FILE.toml", help="RRAM card (default: taox)"
     )
@@ -23,25 +30,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="change one key of either card, for example column.r_wire_ohm_per_cell=1; repeatable",
     )  # fmt: skip
     parser.add_argument("--out", default="library.h5", metavar="FILE.h5")
-    parser.add_argument("--workers", type=int, help="ngspice processes (default: all cores)")
+    parser.add_argument("--workers", type=count, help="ngspice processes (default: all cores)")
     parser.add_argument("--quick", action="store_true", help="a coarse plan, for trying things out")
     parser.add_argument("--dry-run", action="store_true", help="print the plan, simulate nothing")
 
 
 def run(args: argparse.Namespace) -> int:
     """Characterise and write the library."""
-    from pathlib import Path
     from time import perf_counter
 
     from behavioral.library import Library
-    from circuits.errors import ParameterError
     from circuits.parameters import load_parameters
+    from system.commands.options import output_file
 
-    if args.workers is not None and args.workers < 1:
-        raise ParameterError(f"--workers is {args.workers}; permitted: 1 or more")
-    out = Path(args.out)
-    if not out.resolve().parent.is_dir():
-        raise ParameterError(f"--out {out}: the folder {out.resolve().parent} does not exist")
+    out = output_file(args.out, "--out")
     device, technology = load_parameters(args.device, args.technology, args.overrides)
     if args.dry_run:
         print_plan(device, technology, quick=args.quick)
@@ -49,13 +51,38 @@ def run(args: argparse.Namespace) -> int:
     start = perf_counter()
     print(
         f"Characterising device {device.name} in technology {technology.name} with ngspice: "
-        "ACAM thresholds, crossbar column, read-out.",
+        "ACAM thresholds, crossbar column, read-out.\n"
+        "What was simulated before comes from the cache; Ctrl-C loses nothing that is finished.",
         flush=True,
     )
-    library = Library.from_spice(device, technology, quick=args.quick, workers=args.workers)
+    with few_failures():
+        library = Library.from_spice(
+            device, technology, quick=args.quick, workers=args.workers, progress="ngspice"
+        )
     library.to_hdf5(out)
     print(f"{out}: written in {perf_counter() - start:.1f} s, sha256 {library.sha256[:16]}...")
     return 0
+
+
+@contextlib.contextmanager
+def few_failures() -> Iterator[None]:
+    """Show the first failed netlists only: a mistake in a card fails every one of them."""
+    plan = logging.getLogger("circuits.plan")
+    seen = 0
+
+    def is_shown(record: logging.LogRecord) -> bool:
+        nonlocal seen
+        seen += record.levelno >= logging.WARNING
+        return record.levelno < logging.WARNING or seen <= SHOWN_FAILURES
+
+    plan.addFilter(is_shown)
+    try:
+        yield
+    finally:
+        plan.removeFilter(is_shown)
+        if seen > SHOWN_FAILURES:
+            more = seen - SHOWN_FAILURES
+            plan.warning("... and %d more failed netlists in the same folder", more)
 
 
 def print_plan(device: Device, technology: Technology, *, quick: bool) -> None:

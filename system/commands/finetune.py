@@ -7,7 +7,7 @@ import argparse
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    from system.commands.options import DEFAULT_LIBRARY
+    from system.commands.options import DEFAULT_LIBRARY, count, natural
 
     parser.add_argument("model", metavar="MODEL", help="lenet-mnist or llama-austen")
     parser.add_argument(
@@ -15,9 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--library", default=DEFAULT_LIBRARY, metavar="FILE.h5")
     parser.add_argument("--out", default="checkpoints", metavar="DIR")
-    parser.add_argument("--seed", type=int, default=1234)
-    parser.add_argument("--float-steps", type=int, help="optimiser steps of float training")
-    parser.add_argument("--naf-steps", type=int, help="optimiser steps of fine-tuning")
+    parser.add_argument("--seed", type=natural, default=1234)
+    parser.add_argument("--float-steps", type=count, help="optimiser steps of float training")
+    parser.add_argument("--naf-steps", type=count, help="optimiser steps of fine-tuning")
     parser.add_argument("--data", metavar="PATH", help="your own copy of the data set")
 
 
@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from circuits.errors import NldpeError
-    from system.commands.options import load_library
+    from system.commands.options import load_library, output_folder
 
     try:
         from system.training.recipes import Plan, finetune
@@ -34,11 +34,10 @@ def run(args: argparse.Namespace) -> int:
         raise NldpeError(
             f"training needs {error.name}; install the extra: pip install 'nldpe-cosim[train]'"
         ) from error
-    out = Path(args.out)
-    out.mkdir(parents=True, exist_ok=True)
+    library = load_library(args.library)
     plan = Plan(
-        out,
-        load_library(args.library),
+        output_folder(args.out, "--out"),
+        library,
         args.seed,
         args.float_steps,
         args.naf_steps,

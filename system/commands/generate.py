@@ -7,47 +7,34 @@ import argparse
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    from system.commands.options import add_model
+    from system.commands.options import add_mode, add_model, count, temperature
 
     add_model(parser)
     parser.add_argument("--prompt", required=True, metavar="TEXT")
-    parser.add_argument("--tokens", type=int, default=40, help="at most (default: 40)")
+    parser.add_argument("--tokens", type=count, default=40, help="at most (default: 40)")
+    add_mode(parser)
     parser.add_argument(
-        "--mode", default="noisy", choices=("float", "quantized", "ideal-analog", "noisy")
+        "--temperature", type=temperature, default=0.0, help="0 (default): the likeliest token"
     )
-    parser.add_argument(
-        "--temperature", type=float, default=0.0, help="0 (default): the likeliest token"
-    )
-    parser.add_argument(
-        "--read-noise", default="frozen", choices=("frozen", "per-read"),
-        help="drawn once per device, or anew at every read (mode noisy)",
-    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the prompt and stream its continuation."""
     from circuits.errors import ParameterError
-    from system.commands.options import load_library, mapping_overrides, positive
-    from system.engine import make_ops
+    from system.commands.options import library_for, open_network
     from system.generation import generate
+    from system.inference import arithmetic
     from system.linear import Chip
-    from system.networks import load_network
 
-    positive("tokens", args.tokens)
     try:
         args.prompt.encode("utf-8")
     except UnicodeEncodeError as error:
         raise ParameterError(
             "the prompt is not valid UTF-8; check the terminal's locale"
         ) from error
-    library = load_library(args.library)
-    network = load_network(
-        args.model,
-        tile_rows=library.technology.column.rows,
-        data=args.data,
-        overrides=mapping_overrides(args.mapping),
-    )
-    ops = make_ops(network, library, args.mode, Chip(args.seed, 0, args.read_noise))
+    library = library_for(args.library, args.mode)
+    network = open_network(args, library)
+    ops = arithmetic(network, library, args.mode, Chip(args.seed, 0, args.read_noise))
     pieces = generate(
         network, ops, args.prompt, tokens=args.tokens, temperature=args.temperature, seed=args.seed
     )

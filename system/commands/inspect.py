@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+PICTURES = (".png", ".pdf", ".svg")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
@@ -13,9 +15,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the summary, and draw the plot if asked."""
-    from behavioral.library import Library
+    from circuits.errors import ParameterError
+    from system.commands.options import load_library, output_file
 
-    library = Library.from_hdf5(args.library)
+    if args.plot and not output_file(args.plot, "--plot").name.lower().endswith(PICTURES):
+        raise ParameterError(f"--plot {args.plot}: permitted endings: {', '.join(PICTURES)}")
+    library = load_library(args.library)
     print(library.summary())
     if args.plot:
         library.plot(args.plot)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import io
 import logging
 import os
+import signal
 import sys
 from importlib import import_module
+from typing import Any, NoReturn
 
 COMMANDS = {
     "characterize": "simulate both circuits in ngspice and write the library of look-up models",
@@ -17,6 +21,9 @@ COMMANDS = {
     "finetune": "train a network and fine-tune it for the noise of its circuits (extra: train)",
     "demo": "the whole job on a CNN and a language model, with a report",
 }
+# What these tell takes a while, so it is always shown.
+TALKING = ("system.fetch", "system.networks")
+RESUMABLE = ("characterize", "validate", "demo")
 
 
 def build_parser(only: str | None = None) -> argparse.ArgumentParser:
@@ -39,30 +46,69 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run one sub-command; return its exit code."""
     arguments = sys.argv[1:] if argv is None else argv
+    if argv is None:
+        _prepare_process()
     only = next((a for a in arguments if a in COMMANDS), None)
     args = build_parser(only).parse_args(arguments)
     logging.basicConfig(
         level=logging.INFO if args.verbose else logging.WARNING, format="%(message)s"
     )
-    from circuits.errors import NldpeError
+    for name in TALKING:
+        logging.getLogger(name).setLevel(logging.INFO)
+    return _run(args)
 
+
+def _run(args: argparse.Namespace) -> int:
+    """Run the chosen sub-command; errors become a message and an exit code."""
     try:
-        return int(args.run(args) or 0)
-    except NldpeError as error:
-        print(f"nldpe {args.command}: {error}", file=sys.stderr)
-        return 1
+        from circuits.errors import NldpeError
+
+        try:
+            return int(args.run(args) or 0)
+        except NldpeError as error:
+            print(f"nldpe {args.command}: {error}", file=sys.stderr)
+            return 1
     except KeyboardInterrupt:
-        print(
-            f"\nnldpe {args.command}: interrupted; finished work is kept, run it again to go on",
-            file=sys.stderr,
-        )
+        kept = "; what was simulated is kept, run the same command again to go on"
+        note = kept if args.command in RESUMABLE else ""
+        print(f"\nnldpe {args.command}: interrupted{note}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:
-        print(f"nldpe {args.command}: {error}", file=sys.stderr)
+    except MemoryError as error:
+        print(f"nldpe {args.command}: not enough memory ({error})", file=sys.stderr)
         return 1
+    except OSError as error:
+        print(f"nldpe {args.command}: {error}{_advice(error)}", file=sys.stderr)
+        return 1
+
+
+def _prepare_process() -> None:
+    """Print what the terminal cannot show as '?', and end in order when asked to."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    # A shell starts background jobs with SIGINT ignored; `kill -INT` should still end them.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _terminate)
+
+
+def _terminate(number: int, frame: Any) -> NoReturn:
+    """Leave through the clean-up of everything that runs, simulator processes among it."""
+    raise SystemExit(128 + number)
+
+
+def _advice(error: OSError) -> str:
+    """Name the next step for a place that cannot be written."""
+    from circuits.cache import cache_root
+
+    root = cache_root()
+    if error.filename and str(error.filename).startswith(str(root)):
+        return f"\n{root} holds results that can be made again; set NLDPE_CACHE to another folder"
+    if error.errno == errno.ENOSPC:
+        return f"\nfree some space, or set NLDPE_CACHE (now {root}) to a folder on another disk"
+    return ""
 
 
 if __name__ == "__main__":

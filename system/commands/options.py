@@ -3,15 +3,50 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import math
+import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from behavioral.library import Library
+    from system.networks import Network
 
 DEFAULT_LIBRARY = "library.h5"
+
+
+def count(text: str) -> int:
+    """Read a whole number of at least 1."""
+    return _whole(text, 1)
+
+
+def natural(text: str) -> int:
+    """Read a whole number of at least 0."""
+    return _whole(text, 0)
+
+
+def _whole(text: str, least: int) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+    if value < least:
+        raise argparse.ArgumentTypeError(f"{value} is too small; permitted: {least} or more")
+    return value
+
+
+def temperature(text: str) -> float:
+    """Read a finite number of at least 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+    if not 0.0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is out of range; permitted: 0 or more")
+    return value
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -23,10 +58,22 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", metavar="PATH", help="your own copy of the data set, in its standard format"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of all random draws (default: 0)")
+    parser.add_argument("--seed", type=natural, default=0, help="of all random draws (default: 0)")
     parser.add_argument(
         "--map", dest="mapping", action="append", default=[], metavar="KEY=VALUE",
         help="change one choice of the mapping, for example partial_sums=digital; repeatable",
+    )  # fmt: skip
+
+
+def add_mode(parser: argparse.ArgumentParser) -> None:
+    """Declare how much of the silicon is in the arithmetic."""
+    parser.add_argument(
+        "--mode", default="noisy", choices=("float", "quantized", "ideal-analog", "noisy"),
+        help="from exact arithmetic, which needs no library, to noisy silicon (default: noisy)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--read-noise", default="frozen", choices=("frozen", "per-read"),
+        help="drawn once per device, or anew at every read (mode noisy)",
     )  # fmt: skip
 
 
@@ -38,6 +85,25 @@ def load_library(path: str) -> Library:
     if not Path(path).exists():
         raise FormatError(f"there is no library {path}; make one: nldpe characterize --out {path}")
     return Library.from_hdf5(path)
+
+
+def library_for(path: str, mode: str) -> Library | None:
+    """Open the library that a mode needs; float arithmetic needs none."""
+    if mode == "float" and not Path(path).exists():
+        return None
+    return load_library(path)
+
+
+def open_network(args: argparse.Namespace, library: Library | None) -> Network:
+    """Load the network that the options name."""
+    from system.networks import load_network
+
+    return load_network(
+        args.model,
+        tile_rows=library.technology.column.rows if library else None,
+        data=args.data,
+        overrides=mapping_overrides(args.mapping),
+    )
 
 
 def mapping_overrides(pairs: list[str]) -> dict[str, Any]:
@@ -56,19 +122,65 @@ def mapping_overrides(pairs: list[str]) -> dict[str, Any]:
     return values
 
 
-def positive(parser_name: str, value: int) -> int:
-    """Return a count, or say that it must be at least 1."""
+def output_file(path: str, option: str) -> Path:
+    """Return a place that a file can be written to; said before the work, not after it.
+
+    Raises
+    ------
+    ParameterError
+        The place is a folder, or its folder does not exist or cannot be written.
+    """
     from circuits.errors import ParameterError
 
-    if value < 1:
-        raise ParameterError(f"--{parser_name} is {value}; permitted: 1 or more")
-    return value
-
-
-def write_json(path: str | Path, content: dict[str, Any]) -> None:
-    """Write JSON so that a reader sees the whole file or none."""
     place = Path(path)
-    text = json.dumps(content, indent=2) + "\n"
-    with tempfile.NamedTemporaryFile("w", dir=place.parent, delete=False, suffix=".tmp") as file:
-        file.write(text)
-    Path(file.name).replace(place)
+    folder = place.resolve().parent
+    if place.is_dir():
+        raise ParameterError(f"{option} {path} is a folder; give the name of a file")
+    if not folder.is_dir():
+        raise ParameterError(f"{option} {path}: the folder {folder} does not exist; make it first")
+    if not os.access(folder, os.W_OK):
+        raise ParameterError(f"{option} {path}: the folder {folder} cannot be written")
+    return place
+
+
+def output_folder(path: str, option: str) -> Path:
+    """Return a folder that can be written to; makes it if need be.
+
+    Raises
+    ------
+    ParameterError
+        It cannot be made or written.
+    """
+    from circuits.errors import ParameterError
+
+    place = Path(path)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ParameterError(f"{option} {path}: cannot make this folder: {error}") from error
+    if not os.access(place, os.W_OK):
+        raise ParameterError(f"{option} {path}: this folder cannot be written")
+    return place
+
+
+def write_text(place: Path, text: str) -> None:
+    """Write a file so that a reader sees the whole of it or none, also when the disk is full."""
+    if place.exists() and not place.is_file():  # a device or pipe, such as /dev/stdout
+        place.write_text(text, encoding="utf-8")
+        return
+    handle, name = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.")
+    scratch = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        scratch.chmod(0o644)
+        scratch.replace(place)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            scratch.unlink()
+        raise
+
+
+def write_json(place: Path, content: dict[str, Any]) -> None:
+    """Write JSON, whole or not at all."""
+    write_text(place, json.dumps(content, indent=2) + "\n")

@@ -118,7 +118,7 @@ class LlamaAusten:
 
     def calibration(self, model: Llama, ops: Ops) -> object:
         """Run the calibration inputs."""
-        windows = evaluation.text_windows(self.tokens[:200_000], CALIBRATION_WINDOWS)
+        windows = evaluation.text_windows(self.tokens, 4 * CALIBRATION_WINDOWS)
         return [model.forward(w[None, :-1], ops) for w in windows]
 
     def tune(self, parameters: networks.Parameters, maker: naf.ChipMaker, steps: int) -> None:

@@ -1,0 +1,86 @@
+"""The examples run, and print what their first lines promise, on a coarse library."""
+
+import runpy
+import struct
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from behavioral.library import Library
+from circuits.parameters import load_parameters
+from system.checkpoint import save_checkpoint
+from system.models.lenet import CONFIG, SHAPES
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+pytestmark = pytest.mark.ngspice
+
+
+@pytest.fixture(scope="module")
+def library(spice_cache, tmp_path_factory):
+    """Coarse tables: the examples' settings matter here, not their figures."""
+    path = tmp_path_factory.mktemp("library") / "library.h5"
+    parameters = load_parameters("taox", "lp16", [])
+    Library.from_spice(*parameters, quick=True, workers=1, cache=spice_cache).to_hdf5(path)
+    return path
+
+
+def run(monkeypatch, capsys, folder, name, *arguments):
+    """Run an example as a script inside a folder; return what it printed."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("NLDPE_CACHE", str(folder / "cache"))
+    monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+    runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+    return capsys.readouterr().out
+
+
+def untrained_lenet(folder):
+    """Write random weights and random digits; returns both places."""
+    rng = np.random.default_rng(0)
+    tensors = {
+        name: (rng.uniform(-1, 1, shape) * np.prod(shape[1:]) ** -0.5).astype(np.float32)
+        for name, shape in SHAPES.items()
+    }
+    save_checkpoint(folder / "lenet", CONFIG, tensors)
+    data = folder / "digits"
+    data.mkdir()
+    for part, count in (("train", 16), ("t10k", 8)):
+        images = rng.integers(0, 256, (count, 28, 28), np.uint8)
+        labels = rng.integers(0, 10, count, np.uint8)
+        for kind, array in (("images-idx3", images), ("labels-idx1", labels)):
+            head = struct.pack(f">2xBB{array.ndim}I", 8, array.ndim, *array.shape)
+            (data / f"{part}-{kind}-ubyte").write_bytes(head + array.tobytes())
+    return folder / "lenet", data
+
+
+def test_compare_devices(monkeypatch, capsys, tmp_path):
+    out = run(monkeypatch, capsys, tmp_path, "compare_devices.py", "taox", "ideal", "--quick")
+    rows = [line.split() for line in out.splitlines()[1:5]]
+    assert [row[0] for row in rows] == ["taox", "taox", "ideal", "ideal"]
+    assert all(float(row[2][:-1]) < float(row[3][:-1]) for row in rows)  # more conductance, higher
+    assert (tmp_path / "thresholds.png").stat().st_size > 0
+
+
+def test_wire_resistance(monkeypatch, capsys, tmp_path, library):
+    options = ("--library", library, "--columns", 8)
+    out = run(monkeypatch, capsys, tmp_path, "wire_resistance.py", *options)
+    errors = np.array([line.split()[:3] for line in out.splitlines()[1:6]], float)
+    assert np.all(np.diff(errors[:, 1]) > 0)  # more wire, more error
+    assert errors[2, 2] < errors[2, 1] / 4  # pre-distortion takes most of it away
+
+
+def test_column_against_ngspice(monkeypatch, capsys, tmp_path, library):
+    options = ("--library", library, "--samples", 4)
+    out = run(monkeypatch, capsys, tmp_path, "column_against_ngspice.py", *options)
+    newton = next(line for line in out.splitlines() if line.startswith("Newton  error"))
+    assert float(newton.split()[2]) < 0.5  # LSB rms: the cell table is the coarse one
+
+
+def test_noise_scale(monkeypatch, capsys, tmp_path, library):
+    model, data = untrained_lenet(tmp_path)
+    options = (model, "--library", library, "--data", data, "--scales", 1, 2, "--samples", 8)
+    out = run(monkeypatch, capsys, tmp_path, "noise_scale.py", *options, "--chips", 2)
+    assert out.count("noise x") == 2
+    assert (tmp_path / "noise_scale.png").stat().st_size > 0
