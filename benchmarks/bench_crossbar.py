@@ -16,7 +16,7 @@ def test_crossbar_product(compare, library, batch, noise):
     model = CrossbarModel(library)
     array = model.program(w, noise=noise)
     compare(
-        f"crossbar 256x256, batch {batch}, {noise} read noise; numpy x @ w",
+        f"crossbar 256x256, batch {batch}, read noise {noise}; numpy x @ w",
         lambda: model.multiply(array, x),
         lambda: x @ w,
         batch,

@@ -38,7 +38,7 @@ def test_noisy_lenet(compare, library, network, noise, baseline):
     digital = FloatOps(model.tensors)
     exact = (lambda: model.forward(images, digital)) if baseline == "numpy" else in_torch(network)
     compare(
-        f"LeNet-5 noisy, {noise} read noise; float32 in {baseline}",
+        f"LeNet-5 noisy, read noise {noise}; float32 in {baseline}",
         lambda: model.forward(images, ops), exact, IMAGES, IMAGES, "images",
     )  # fmt: skip
 

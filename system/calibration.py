@@ -49,7 +49,7 @@ class RangeRecorder(FloatOps):
         flat = x.reshape(-1, x.shape[-1])
         weight = self._tensors[f"{name}.weight"].reshape(-1, flat.shape[1])
         if self._mapping.input_blocks and activation is None and not self._has_bias(name):
-            flat = flat / block_scale(flat)
+            flat = flat / block_scale(flat, self._mapping.block_norm)
         self._widen(f"{name}.x", self._bounds(flat))
         parts = [flat[:, t] @ weight[:, t].T for t in tiles(flat.shape[1], self._tile_rows)]
         self._widen(f"{name}.tile", np.stack([self._bounds(p) for p in parts]), axis=1)

@@ -81,11 +81,12 @@ class LayerSpec:
     out_hi: Float
     tile_lo: Float  # (tiles, out)
     tile_hi: Float
-    blocks: bool = False  # inputs share an exponent per vector
+    blocks: bool = False  # every input vector has its own scale, not below `norm` of its norm
+    norm: float = 0.0
 
     def drive(self, x: Float) -> tuple[Float, Float | None]:
         """Return row drives (n, in) in [-1, 1] and the scale (n, 1) of every vector, if any."""
-        scale = block_scale(x) if self.blocks else None
+        scale = block_scale(x, self.norm) if self.blocks else None
         return self.codes.normalise(x if scale is None else x / scale, self.smoothing), scale
 
 
@@ -136,12 +137,25 @@ def layer_spec(
     per_column = activation is None and mapping.output_range == "column"
     out_lo = y_lo + bias if per_column else np.full(out, z_out[0], np.float32)
     out_hi = y_hi + bias if per_column else np.full(out, max(z_out[1], z_out[0] + 1e-6), np.float32)
+    if activation is not None and mapping.output_range == "column":
+        out_hi = _tops(FUNCTIONS[activation](y_hi + bias), out_lo, out_hi)
     gain = (weight_scale * codes.full_scale).astype(np.float32)
     spec = LayerSpec(
         name, activation, codes, smoothing, gain, bias, y_lo, y_hi,
         out_lo.astype(np.float32), out_hi.astype(np.float32), tile[:, 0], tile[:, 1], blocks,
+        mapping.block_norm,
     )  # fmt: skip
     return spec, w
+
+
+def _tops(top: NDArray[np.float64], low: Float, high: Float) -> Float:
+    """Return each column's top output: its own range, in half octaves below the layer's.
+
+    Columns of equal output range share their windows but for a shift and a stretch.
+    """
+    span = np.maximum(high - low, 1e-6)
+    share = np.clip((top - low) / span, 2.0**-8, 1.0)
+    return np.asarray(low + span * np.exp2(np.ceil(2.0 * np.log2(share)) / 2.0), np.float32)
 
 
 class QuantizedLinear:
@@ -190,6 +204,23 @@ class Hardware:
         self.keep_devices = keep_devices
         self.tile_rows = library.technology.column.rows
         self.counters = Counters()
+
+
+Rows = tuple[NDArray[np.int64], Float, Float]
+BEYOND = (2.0, 3.0)  # an unused row: a window above the data line
+
+
+def _gather(placed: list[Rows], group: NDArray[np.intp]) -> Rows:
+    """Join the rows (bit, lo, hi) of groups of columns; where a group has fewer, unused ones."""
+    if len(placed) == 1:
+        return placed[0]
+    counts = np.array([np.bincount(bit, minlength=16) for bit, _, _ in placed])
+    bits = np.repeat(np.arange(16), counts.max(axis=0))
+    lo, hi = (np.full((len(group), len(bits)), end, np.float32) for end in BEYOND)
+    for i, (bit, low, high) in enumerate(placed):
+        first = np.searchsorted(bits, bit) + np.arange(len(bit)) - np.searchsorted(bit, bit)
+        lo[np.ix_(group == i, first)], hi[np.ix_(group == i, first)] = low, high
+    return bits, lo, hi
 
 
 class AnalogLinear:
@@ -251,32 +282,36 @@ class AnalogLinear:
         spec, bits = self.spec, self.hardware.mapping.output_bits
         if spec.activation is None and self.hardware.mapping.output_range == "column":
             return self._program_identity(part)
-        windows = Windows.from_function(
-            FUNCTIONS[spec.activation],
-            (float(z_lo.min()), float(z_hi.max())),
-            (float(spec.out_lo[0]), float(spec.out_hi[0])),
-            bits=bits,
-        )
-        lo, hi = windows.on_data_line(z_lo, z_hi)
+        tops, group = np.unique(spec.out_hi, return_inverse=True)
+        placed = []
+        for i, top in enumerate(tops):
+            low, high = z_lo[group == i], z_hi[group == i]
+            windows = Windows.from_function(
+                FUNCTIONS[spec.activation],
+                (float(low.min()), float(high.max())),
+                (float(spec.out_lo[0]), float(top)),
+                bits=bits,
+            )
+            placed.append((windows.bit, *windows.on_data_line(low, high)))
         floor = FLAT_BELOW.get(spec.activation or "", -np.inf)
         flat = bool((z_lo <= floor + 1e-6).all())  # what falls below the line saturates as meant
-        return self._program_windows(lo, hi, windows, part, flat)
+        return self._program_windows(*_gather(placed, group), part, flat)
 
     def _program_identity(self, part: int) -> AcamUnit:
         windows = Windows.from_function(
             FUNCTIONS[None], (0.0, 1.0), (0.0, 1.0), bits=self.hardware.mapping.output_bits
         )
         lo, hi = windows.on_data_line()
-        return self._program_windows(lo, hi, windows, part)
+        return self._program_windows(windows.bit, lo, hi, part)
 
     def _program_windows(
-        self, lo: Float, hi: Float, windows: Windows, part: int, flat: bool = False
+        self, bit: NDArray[np.int64], lo: Float, hi: Float, part: int, flat: bool = False
     ) -> AcamUnit:
-        bits = windows.bits
+        bits = self.hardware.mapping.output_bits
         return self.hardware.acam.program(
             lo,
             hi,
-            windows.bit,
+            bit,
             bits,
             seed=(*self.chip.stream(self.spec.name, part), 1),
             noise=self.chip.noise != "none",

@@ -181,6 +181,7 @@ def _default_mapping(checkpoint: Checkpoint) -> dict[str, Any]:
         "output_range": "column",
         "smoothing": 0.65,
         "input_blocks": True,
+        "block_norm": 0.5,
         "output_margin": 0.25,
     }
 

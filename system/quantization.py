@@ -49,6 +49,10 @@ class Mapping:
         magnitude, digitally before the DACs, and the layer's output multiplied by it: dynamic
         scales per token, as in INT8 accelerators. A token with massive activations (Sun et al.,
         arXiv:2402.17762) then leaves the codes of the others alone.
+    block_norm : float
+        That divisor is at least this share of the vector's Euclidean norm. Outputs follow the
+        norm rather than the largest input: a vector of many equal inputs gives up DAC codes,
+        which it averages anyway, so that vectors of few inputs keep read-out codes.
     output_margin : float
         Read-out ranges are wider than what calibration saw by this share at each end: a range
         per column is measured on few values, and clipping costs more than a coarser step.
@@ -65,6 +69,7 @@ class Mapping:
     percentile: float = 100.0
     smoothing: float = 0.0
     input_blocks: bool = False
+    block_norm: float = 0.0
     output_margin: float = 0.0
 
     def __post_init__(self) -> None:
@@ -82,6 +87,8 @@ class Mapping:
             raise ParameterError(f"mapping.percentile is {self.percentile}; permitted: 90 to 100")
         if not 0.0 <= self.smoothing <= 1.0:
             raise ParameterError(f"mapping.smoothing is {self.smoothing}; permitted: 0 to 1")
+        if not 0.0 <= self.block_norm <= 1.0:
+            raise ParameterError(f"mapping.block_norm is {self.block_norm}; permitted: 0 to 1")
         if not 0.0 <= self.output_margin <= 4.0:
             raise ParameterError(
                 f"mapping.output_margin is {self.output_margin}; permitted: 0 to 4"
@@ -172,9 +179,12 @@ def smoothing_factors(weight: Float, bounds: Float, strength: float) -> Float | 
     return (factors / np.exp(np.log(factors).mean())).astype(np.float32)
 
 
-def block_scale(x: Float) -> Float:
-    """Return each row's largest magnitude (n, 1), or 1 for rows of zeros."""
+def block_scale(x: Float, norm: float = 0.0) -> Float:
+    """Return the scale (n, 1) of each row: `Mapping.input_blocks`; 1 for rows of zeros."""
     largest = np.maximum(x.max(axis=1, keepdims=True), -x.min(axis=1, keepdims=True))
+    if norm > 0.0:
+        length = np.sqrt(np.einsum("ij,ij->i", x, x))[:, None]
+        largest = np.maximum(largest, np.float32(norm) * length)
     return np.where(largest > 0, largest, np.float32(1.0))
 
 

@@ -27,13 +27,18 @@ def library(spice_cache, tmp_path_factory):
     return path
 
 
-def run(monkeypatch, capsys, folder, name, *arguments):
-    """Run an example as a script inside a folder; return what it printed."""
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("NLDPE_CACHE", str(folder / "cache"))
-    monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
-    runpy.run_path(str(EXAMPLES / name), run_name="__main__")
-    return capsys.readouterr().out
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path, spice_cache):
+    """Return a function that runs an example as a script in a new folder; it returns the text."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NLDPE_CACHE", str(spice_cache))
+
+    def script(name, *arguments):
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        return capsys.readouterr().out
+
+    return script
 
 
 def untrained_lenet(folder):
@@ -55,32 +60,32 @@ def untrained_lenet(folder):
     return folder / "lenet", data
 
 
-def test_compare_devices(monkeypatch, capsys, tmp_path):
-    out = run(monkeypatch, capsys, tmp_path, "compare_devices.py", "taox", "ideal", "--quick")
+def test_compare_devices(run, tmp_path):
+    out = run("compare_devices.py", "taox", "ideal", "--quick")
     rows = [line.split() for line in out.splitlines()[1:5]]
     assert [row[0] for row in rows] == ["taox", "taox", "ideal", "ideal"]
     assert all(float(row[2][:-1]) < float(row[3][:-1]) for row in rows)  # more conductance, higher
     assert (tmp_path / "thresholds.png").stat().st_size > 0
 
 
-def test_wire_resistance(monkeypatch, capsys, tmp_path, library):
+def test_wire_resistance(run, library):
     options = ("--library", library, "--columns", 8)
-    out = run(monkeypatch, capsys, tmp_path, "wire_resistance.py", *options)
+    out = run("wire_resistance.py", *options)
     errors = np.array([line.split()[:3] for line in out.splitlines()[1:6]], float)
     assert np.all(np.diff(errors[:, 1]) > 0)  # more wire, more error
     assert errors[2, 2] < errors[2, 1] / 4  # pre-distortion takes most of it away
 
 
-def test_column_against_ngspice(monkeypatch, capsys, tmp_path, library):
+def test_column_against_ngspice(run, library):
     options = ("--library", library, "--samples", 4)
-    out = run(monkeypatch, capsys, tmp_path, "column_against_ngspice.py", *options)
+    out = run("column_against_ngspice.py", *options)
     newton = next(line for line in out.splitlines() if line.startswith("Newton  error"))
     assert float(newton.split()[2]) < 0.5  # LSB rms: the cell table is the coarse one
 
 
-def test_noise_scale(monkeypatch, capsys, tmp_path, library):
+def test_noise_scale(run, tmp_path, library):
     model, data = untrained_lenet(tmp_path)
     options = (model, "--library", library, "--data", data, "--scales", 1, 2, "--samples", 8)
-    out = run(monkeypatch, capsys, tmp_path, "noise_scale.py", *options, "--chips", 2)
+    out = run("noise_scale.py", *options, "--chips", 2)
     assert out.count("noise x") == 2
     assert (tmp_path / "noise_scale.png").stat().st_size > 0

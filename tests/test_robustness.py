@@ -38,23 +38,30 @@ def descendants(cache: Path) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
-)
-def test_an_interrupted_characterisation_resumes(number, status, quick_library, tmp_path):
-    cache, out = tmp_path / "cache", tmp_path / "l.h5"
+def interrupt(cache: Path, out: Path, number: int) -> int:
+    """Signal a characterisation in its middle; return its exit code when all of it has ended."""
     process = start(cache, out, "--workers", "2")
     deadline = time.monotonic() + 60
     while len(list(cache.rglob("*.npz"))) < 6 and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(number)
     _, errors = process.communicate(timeout=10)
-    assert process.returncode == status
     assert b"Traceback" not in errors
     while descendants(cache) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not descendants(cache)
     assert not out.exists()
+    return process.returncode
+
+
+def test_a_terminated_characterisation_leaves_no_process(tmp_path):
+    assert interrupt(tmp_path / "cache", tmp_path / "l.h5", signal.SIGTERM) == 143
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_an_interrupted_characterisation_resumes(number, status, quick_library, tmp_path):
+    cache, out = tmp_path / "cache", tmp_path / "l.h5"
+    assert interrupt(cache, out, number) == status
     kept = {p: p.stat().st_mtime_ns for p in cache.rglob("*.npz")}
     again = start(cache, out, "--workers", "2")
     assert again.wait() == 0

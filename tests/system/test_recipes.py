@@ -1,0 +1,59 @@
+"""Recipes: the checkpoints they write are the networks that inference reads."""
+
+import numpy as np
+import pytest
+
+from behavioral.library import Library
+from circuits.errors import CheckpointError, ParameterError
+from system.checkpoint import load_checkpoint
+from system.commands.main import main
+from system.inference import evaluate
+from system.networks import load_network
+from system.training.recipes import Plan, finetune
+
+
+@pytest.fixture
+def plan(quick_library, tmp_path):
+    return Plan(tmp_path / "ck", Library.from_hdf5(quick_library), 5, 3, 2)
+
+
+def test_lenet_is_written_and_read_back(plan, quick_library, capsys):
+    arguments = ["--float-steps", "3", "--naf-steps", "2", "--seed", "5", "--out", str(plan.out)]
+    assert main(["finetune", "lenet-mnist", "--library", str(quick_library), *arguments]) == 0
+    assert f"{plan.out}/lenet-mnist: written" in capsys.readouterr().out
+    checkpoint = load_checkpoint(plan.out / "lenet-mnist")
+    origin = checkpoint.extra["provenance"]
+    assert (origin["step"], origin["steps"], origin["seed"]) == ("naf", 2, 5)
+    assert origin["library_sha256"] == plan.library.sha256
+    network = load_network(str(plan.out / "lenet-mnist"), tile_rows=256)
+    for name, value in checkpoint.tensors.items():
+        np.testing.assert_array_equal(network.model.tensors[name], value)
+    assert network.ranges.keys() == checkpoint.analog.keys()
+    assert 0 <= evaluate(network, plan.library, mode="noisy", samples=20).mean <= 1
+
+
+def test_one_seed_writes_the_same_bytes_twice(plan):
+    files = []
+    for _ in range(2):
+        finetune("lenet-mnist", ["float", "naf"], plan)
+        files.append([p.read_bytes() for p in sorted(plan.out.rglob("*.safetensors"))])
+    assert files[0] == files[1]
+    assert len(files[0]) == 2
+
+
+def test_the_language_model_carries_its_tokenizer(plan):
+    finetune("llama-austen", ["float"], Plan(plan.out, plan.library, 5, 1, 1))
+    network = load_network(str(plan.out / "llama-austen-float"), tile_rows=256)
+    assert network.decode(network.encode("She was glad.")) == "She was glad."
+    assert network.mapping.output_range == "column"
+
+
+def test_fine_tuning_without_a_start_says_how_to_train_one(plan):
+    with pytest.raises(CheckpointError, match="nldpe finetune lenet-mnist --steps float"):
+        finetune("lenet-mnist", ["naf"], plan)
+
+
+@pytest.mark.parametrize(("model", "steps"), [("vgg", ["float"]), ("lenet-mnist", ["half"])])
+def test_unknown_names_are_refused_with_the_known_ones(model, steps, plan):
+    with pytest.raises(ParameterError, match="known: "):
+        finetune(model, steps, plan)
