@@ -32,7 +32,8 @@ class AcamUnit:
     gray : bool
         Rows hold Gray-code bits; codes are always decoded.
     table : (columns or 1, cells) uint8 or uint16 array
-        Code at each point of the data line: cell centres, or DAC levels if ``levels`` is set.
+        Code at each point of the data line: its two ends and the centres of the cells between, or
+        DAC levels if ``levels`` is set.
     values : (2**bits,) float32 array
         Value that each code stands for; empty if none was given.
     bit : (rows,) int array

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from collections.abc import Mapping as Table
 
@@ -19,7 +20,7 @@ def tiles(rows: int, tile_rows: int) -> list[slice]:
     """Cut the input dimension of a layer into row tiles of nearly equal height."""
     count = -(-rows // tile_rows)
     edges = [rows * i // count for i in range(count + 1)]
-    return [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return [slice(a, b) for a, b in itertools.pairwise(edges)]
 
 
 class RangeRecorder(FloatOps):
@@ -53,7 +54,7 @@ class RangeRecorder(FloatOps):
         self._widen(f"{name}.x", self._bounds(flat))
         parts = [flat[:, t] @ weight[:, t].T for t in tiles(flat.shape[1], self._tile_rows)]
         self._widen(f"{name}.tile", np.stack([self._bounds(p) for p in parts]), axis=1)
-        self._widen(f"{name}.y", self._bounds(sum(parts)))
+        self._widen(f"{name}.y", self._bounds(np.sum(parts, axis=0)))
         out = super().linear(name, x, activation)
         self._widen(f"{name}.out", self._bounds(out.reshape(-1, 1))[:, 0])
         return out
@@ -126,7 +127,7 @@ def need(ranges: Ranges, key: str, shape: tuple[int, ...]) -> NDArray[np.float32
     if value is None or value.shape != shape:
         got = "missing" if value is None else f"of shape {value.shape}"
         raise CheckpointError(
-            f"range {key} is {got}, wanted {shape}; calibrate again: nldpe finetune MODEL "
-            "--steps calibrate"
+            f"range {key} is {got}, wanted {shape}; remove the analog tensors of the checkpoint, "
+            "or add --map percentile=100: the ranges are then measured again"
         )
     return value

@@ -14,7 +14,7 @@ from system.engine import make_ops
 from system.generation import generate
 from system.inference import Result, evaluate
 from system.linear import Chip
-from system.networks import Network, load_network, shipped
+from system.networks import Network, load_network
 
 MODES = ("float", "quantized", "ideal-analog", "noisy")
 PROMPT = "It was a truth universally acknowledged that"
@@ -108,9 +108,7 @@ def characterize(folder: Path, workers: int | None) -> Library:
 def _run_job(job: Job, findings: Findings, workers: int | None) -> None:
     library = findings.library
     rows = library.technology.column.rows
-    networks = [
-        load_network(n, tile_rows=rows) for n in job.names if n in shipped() or n == "smollm2-135m"
-    ]
+    networks = [load_network(name, tile_rows=rows) for name in job.names]
     say(
         f"\n2. Running {networks[-1].name} on these tables, from exact arithmetic to noisy silicon "
         f"({job.samples} test samples, {job.chips} programmed chips)."

@@ -16,7 +16,15 @@ from behavioral.products import ProductModel
 from circuits.errors import ParameterError
 from system.attention import AnalogAttention, AnalogCache
 from system.calibration import Ranges, peaks
-from system.linear import AnalogLinear, Chip, Hardware, QuantizedLinear
+from system.linear import (
+    COARSE_CELLS,
+    COARSE_FROM,
+    FINE_CELLS,
+    AnalogLinear,
+    Chip,
+    Hardware,
+    QuantizedLinear,
+)
 from system.models.ops import Activation, Array, Cache, FloatOps, Ops
 from system.networks import Network
 from system.quantization import Mapping
@@ -181,5 +189,7 @@ def make_ops(network: Network, library: Library, mode: str, chip: Chip) -> Ops:
     if mode not in MODES:
         raise ParameterError(f"mode {mode!r}; permitted: {', '.join(MODES)}")
     noise = "none" if mode == "ideal-analog" else chip.noise
-    hardware = Hardware(library, network.mapping)
+    size = sum(t.size for t in tensors.values())
+    cells = COARSE_CELLS if size >= COARSE_FROM else FINE_CELLS
+    hardware = Hardware(library, network.mapping, cells=cells)
     return AnalogOps(tensors, network.ranges, hardware, Chip(chip.seed, chip.index, noise))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from behavioral.crossbar import Noise
 from behavioral.library import Library
 from circuits.errors import ParameterError
 from system.engine import AnalogOps, make_ops
@@ -87,7 +88,7 @@ def evaluate(
     samples: int,
     chips: int = 1,
     seed: int = 0,
-    read_noise: str = "frozen",
+    read_noise: Noise = "frozen",
 ) -> Result:
     """Score a network; only mode "noisy" differs from chip to chip.
 

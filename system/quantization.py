@@ -56,6 +56,10 @@ class Mapping:
     output_margin : float
         Read-out ranges are wider than what calibration saw by this share at each end: a range
         per column is measured on few values, and clipping costs more than a coarser step.
+    flat_margin : float
+        Room, as a share of the read-out range, that the data line keeps below the point where an
+        activation becomes flat: a noisy threshold near zero then rarely falls below the end of
+        the line, where all the inputs that should give zero arrive.
     """
 
     input_bits: int = 8
@@ -71,6 +75,7 @@ class Mapping:
     input_blocks: bool = False
     block_norm: float = 0.0
     output_margin: float = 0.0
+    flat_margin: float = 0.03
 
     def __post_init__(self) -> None:
         for key, permitted in CHOICES.items():
@@ -176,7 +181,8 @@ def smoothing_factors(weight: Float, bounds: Float, strength: float) -> Float | 
     usable = (x > 0) & (w > 0)
     factors = np.ones(len(x), np.float64)
     factors[usable] = x[usable].astype(np.float64) ** strength / w[usable] ** (1.0 - strength)
-    return (factors / np.exp(np.log(factors).mean())).astype(np.float32)
+    smooth: Float = (factors / np.exp(np.log(factors).mean())).astype(np.float32)
+    return smooth
 
 
 def block_scale(x: Float, norm: float = 0.0) -> Float:
@@ -185,7 +191,8 @@ def block_scale(x: Float, norm: float = 0.0) -> Float:
     if norm > 0.0:
         length = np.sqrt(np.einsum("ij,ij->i", x, x))[:, None]
         largest = np.maximum(largest, np.float32(norm) * length)
-    return np.where(largest > 0, largest, np.float32(1.0))
+    scale: Float = np.where(largest > 0, largest, np.float32(1.0))
+    return scale
 
 
 def widen(low: Float, high: Float, margin: float) -> tuple[Float, Float]:
@@ -199,7 +206,8 @@ def fake_quantize(x: Float, low: ArrayLike, high: ArrayLike, bits: int) -> Float
     top = np.float32(2**bits - 1)
     low32 = np.asarray(low, np.float32)
     step = np.maximum((np.asarray(high, np.float32) - low32) / top, np.float32(1e-30))
-    return np.clip(np.floor((x - low32) / step + np.float32(0.5)), 0, top) * step + low32
+    codes: Float = np.clip(np.floor((x - low32) / step + np.float32(0.5)), 0, top)
+    return codes * step + low32
 
 
 def quantize_weight(weight: Float, mapping: Mapping) -> tuple[Float, Float]:

@@ -27,8 +27,9 @@ def gray_to_binary(word):
 
 
 def compile_tables(lo, hi, bit, gray, cells):
-    """Search at the centre of every cell."""
+    """Search at the centre of every cell; in the first and the last, at the end of the line."""
     centres = (np.arange(cells) + 0.5) / cells
+    centres[0], centres[-1] = 0.0, 1.0
     return np.array(
         [search(low, high, bit, gray, centres) for low, high in zip(lo, hi, strict=True)]
     )

@@ -215,7 +215,8 @@ def compile_tables(lo, hi, bit, gray, offset, denominator, table):  # type: igno
         Output bit of each row, 0 = least significant.
     gray : bool
     offset, denominator : float
-        (0.5, cells) samples cell centres; (0, levels - 1) samples DAC levels.
+        (0.5, cells) samples cell centres, but the first cell at 0 and the last at 1;
+        (0, levels - 1) samples DAC levels.
     table : (columns, points) uint8 or uint16 array, overwritten.
     """
     points = table.shape[1]
@@ -226,8 +227,18 @@ def compile_tables(lo, hi, bit, gray, offset, denominator, table):  # type: igno
         for r in range(lo.shape[1]):
             low = min(max(float(lo[j, r]) * denominator - offset, -1.0), float(points))
             high = min(max(float(hi[j, r]) * denominator - offset, 0.0), float(points))
+            first, end = math.floor(low) + 1, math.ceil(high)
+            # Inputs beyond the line are clipped onto its ends: those points are exact.
+            if first == 0 and lo[j, r] >= 0.0:
+                first = 1
+            elif first == points and lo[j, r] < 1.0:
+                first = points - 1
+            if end == 0 and hi[j, r] > 0.0:
+                end = 1
+            elif end == points and hi[j, r] <= 1.0:
+                end = points - 1
             mask = word(1 << bit[r])
-            run = line[math.floor(low) + 1 : math.ceil(high)]  # a slice lets the loop vectorise
+            run = line[first:end]  # a slice lets the loop vectorise
             for i in range(run.size):
                 run[i] |= mask
         if gray:

@@ -119,8 +119,10 @@ def test_circuit_without_solution_climbs_the_whole_ladder(tmp_path):
 def test_interrupt_ends_promptly_and_the_rest_resumes(tmp_path):
     """Ctrl-C during a long plan: under 5 s to the end, and what was finished is in the cache."""
     code = f"""
+import signal
 from circuits import plan
 from test_plan import divider, LONG
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the suite runs behind &
 plan.run([*(divider(k) for k in range(8)), LONG, LONG], workers=1, cache={str(tmp_path)!r})
 """
     folder = str(Path(__file__).parent)

@@ -1,0 +1,130 @@
+"""A linear layer on tiles against the same codes with exact arithmetic between them."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from behavioral.library import Library
+from system.calibration import RangeRecorder
+from system.linear import AnalogLinear, Chip, Hardware, QuantizedLinear
+from system.quantization import Mapping
+from tests.behavioral.standin import make_library
+
+RNG = np.random.default_rng(2)
+WEIGHT = RNG.normal(size=(12, 300)).astype(np.float32) * np.geomspace(0.1, 1, 12)[:, None].astype(
+    np.float32
+)
+BIAS = RNG.normal(size=12).astype(np.float32)
+X = RNG.normal(size=(64, 300)).astype(np.float32)
+COLUMN = Mapping(weight_scale="column", output_range="column")
+ROWS = 256
+
+
+@pytest.fixture(scope="module")
+def ideal() -> Library:
+    """Stand-in with ohmic cells, no wires and an ideal amplifier: only codes are left."""
+    library = make_library(column__r_wire_ohm_per_cell="1e-6")
+    data = library.crossbar
+    crossbar = dataclasses.replace(
+        data,
+        current=data.g[:, None, None] * (data.v_row[:, None] - data.v_bl),
+        held_out_current=data.held_out_g * (data.held_out_v_row - data.held_out_v_bl),
+    )
+    readout = dataclasses.replace(library.readout, r_input_ohm=1e-6)
+    return dataclasses.replace(library, crossbar=crossbar, readout=readout)
+
+
+@pytest.fixture(scope="module")
+def real() -> Library:
+    return make_library()
+
+
+def layers(library, mapping, activation=None, bias=None, chip=None, **kept):
+    """Return the quantised and the analog layer on the same calibrated ranges."""
+    tensors = {"l.weight": WEIGHT} | ({} if bias is None else {"l.bias": bias})
+    recorder = RangeRecorder(tensors, mapping, ROWS)
+    recorder.linear("l", X, activation)
+    args = ("l", WEIGHT, bias, activation, recorder.ranges)
+    hardware = Hardware(library, mapping, **kept)
+    analog = AnalogLinear(*args, hardware, chip or Chip(noise="none"))
+    return QuantizedLinear(*args, mapping, ROWS), analog
+
+
+def step(layer):
+    return (layer.spec.out_hi - layer.spec.out_lo) / 255
+
+
+@pytest.mark.parametrize("activation", [None, "relu", "silu"])
+@pytest.mark.parametrize("mapping", [Mapping(), COLUMN], ids=["layer", "column"])
+@pytest.mark.parametrize("bias", [None, BIAS], ids=["", "bias"])
+def test_ideal_tiles_give_the_quantised_layer_within_a_code(ideal, mapping, activation, bias):
+    quantized, analog = layers(ideal, mapping, activation, bias)
+    codes = (analog.forward(X) - quantized.forward(X)) / step(analog)
+    # one code where a sum lies within float32 rounding, or a table point, of a code's edge
+    assert np.abs(codes).max() <= 1.01
+    assert np.abs(codes).mean() < 0.05
+
+
+@pytest.mark.parametrize(
+    "mapping",
+    [COLUMN, Mapping(**COLUMN.to_dict() | {"smoothing": 0.6, "input_blocks": True})],
+    ids=["plain", "smoothed blocks"],
+)
+def test_quantised_layer_is_near_the_float_product(mapping, ideal):
+    """Oracle: the float64 product."""
+    quantized, _ = layers(ideal, mapping)
+    exact = X.astype(np.float64) @ WEIGHT.T
+    # 8-bit inputs, weights and outputs: 300 terms of rounding, together under 2 % of the spread
+    assert (np.abs(quantized.forward(X) - exact).std(0) < 0.02 * exact.std(0)).all()
+
+
+def test_blocks_keep_codes_for_small_vectors_beside_a_huge_one(ideal):
+    scaled = X * np.where(np.arange(64) == 0, 1000.0, 1.0)[:, None].astype(np.float32)
+    worst = {}
+    for blocks in (False, True):
+        mapping = Mapping(**COLUMN.to_dict() | {"input_blocks": blocks})
+        recorder = RangeRecorder({"l.weight": WEIGHT}, mapping, ROWS)
+        recorder.linear("l", scaled)
+        layer = QuantizedLinear("l", WEIGHT, None, None, recorder.ranges, mapping, ROWS)
+        worst[blocks] = np.abs(layer.forward(scaled) - scaled @ WEIGHT.T)[1:].max()
+    assert worst[True] < 0.05 * worst[False]
+
+
+def test_each_columns_silu_uses_the_codes_of_its_own_range(ideal):
+    """Oracle: silu in float64; a column of small outputs has a finer step than the largest."""
+    _, analog = layers(ideal, COLUMN, "silu")
+    z = X.astype(np.float64) @ WEIGHT.T
+    assert step(analog)[0] < 0.5 * step(analog)[-1]
+    error = np.abs(analog.forward(X) - z * expit(z)).mean(0)
+    assert error[0] < 0.5 * error[-1]
+
+
+def test_digital_and_current_partial_sums_agree_within_their_codes(ideal):
+    digital = Mapping(**COLUMN.to_dict() | {"partial_sums": "digital"})
+    _, current = layers(ideal, COLUMN)
+    _, summed = layers(ideal, digital)
+    assert len(summed.units) == len(summed.tiles) == 2
+    bound = (summed.spec.tile_hi - summed.spec.tile_lo).sum(0) / 255 + step(current)
+    assert (np.abs(summed.forward(X) - current.forward(X)) <= 1.5 * bound).all()
+
+
+def test_same_chip_same_bits_another_chip_others(real):
+    outs = [layers(real, COLUMN, "silu", chip=Chip(3, i))[1].forward(X) for i in (0, 0, 1)]
+    np.testing.assert_array_equal(outs[0], outs[1])
+    assert (outs[0] != outs[2]).any()
+
+
+def test_frozen_chip_repeats_itself_and_per_read_noise_does_not(real):
+    for noise, same in (("frozen", True), ("per-read", False)):
+        _, layer = layers(real, COLUMN, chip=Chip(0, 0, noise))
+        assert np.array_equal(layer.forward(X), layer.forward(X)) is same
+
+
+def test_a_huge_input_saturates_and_is_counted(ideal):
+    _, layer = layers(ideal, COLUMN)
+    layer.forward(100 * X)
+    counters = layer.hardware.counters
+    assert counters.conversions == 64 * 12
+    assert 0.3 * counters.conversions < counters.clipped <= counters.conversions
