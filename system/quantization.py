@@ -206,8 +206,9 @@ def fake_quantize(x: Float, low: ArrayLike, high: ArrayLike, bits: int) -> Float
     top = np.float32(2**bits - 1)
     low32 = np.asarray(low, np.float32)
     step = np.maximum((np.asarray(high, np.float32) - low32) / top, np.float32(1e-30))
-    codes: Float = np.clip(np.floor((x - low32) / step + np.float32(0.5)), 0, top)
-    return codes * step + low32
+    codes = np.clip(np.floor((x - low32) / step + np.float32(0.5)), 0, top)
+    rounded: Float = codes * step + low32
+    return rounded
 
 
 def quantize_weight(weight: Float, mapping: Mapping) -> tuple[Float, Float]:
