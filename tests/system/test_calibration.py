@@ -85,5 +85,5 @@ def test_peaks_are_positive_and_have_their_margin():
 
 
 def test_missing_range_says_how_to_get_it():
-    with pytest.raises(CheckpointError, match=r"range l\.x is missing.*nldpe finetune"):
+    with pytest.raises(CheckpointError, match=r"range l\.x is missing.*measured again"):
         need({}, "l.x", (2, 3))

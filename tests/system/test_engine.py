@@ -90,16 +90,18 @@ def test_batch_and_single_sequences_agree(network, library, mode):
     assert np.abs(alone[0] - together[1]).std() < 0.03 * together.std()
 
 
-def test_incremental_evaluation_agrees_with_the_whole_prompt(network, library):
-    whole = logits(network, library, "noisy", tokens=TOKENS[:1])
-    ops = make_ops(network, library, "noisy", Chip())
+@pytest.mark.parametrize(("mode", "share"), [("ideal-analog", 0.01), ("noisy", 0.08)])
+def test_incremental_evaluation_agrees_with_the_whole_prompt(network, library, mode, share):
+    whole = logits(network, library, mode, tokens=TOKENS[:1])
+    ops = make_ops(network, library, mode, Chip())
     cache = ops.new_cache()
     parts = [
         network.model.forward(TOKENS[:1, s], ops, cache)
         for s in (slice(0, 10), slice(10, 11), slice(11, 24))
     ]
-    # ties at converters as above; a wrong position or mask would cost more than 0.5
-    assert np.abs(np.concatenate(parts, axis=1) - whole).std() < 0.03 * whole.std()
+    # Ties at converters as above. On a noisy chip a softmax sum goes through the log unit of its
+    # place in the call, so that its error is another draw; a wrong position costs more than 0.5.
+    assert np.abs(np.concatenate(parts, axis=1) - whole).std() < share * whole.std()
 
 
 def test_counters_count_every_conversion(network, library):
