@@ -138,6 +138,7 @@ def layer_spec(
     for low, high in ((y_lo, y_hi), (tile[:, 0], tile[:, 1])):
         width = np.maximum(high - low, 1e-6)
         high[...] = low + width
+        low -= np.float32(mapping.output_lift) * width
     per_column = activation is None and mapping.output_range == "column"
     out_lo = y_lo + bias if per_column else np.full(out, z_out[0], np.float32)
     out_hi = y_hi + bias if per_column else np.full(out, max(z_out[1], z_out[0] + 1e-6), np.float32)

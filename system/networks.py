@@ -183,6 +183,7 @@ def _default_mapping(checkpoint: Checkpoint) -> dict[str, Any]:
         "input_blocks": True,
         "block_norm": 0.5,
         "output_margin": 0.25,
+        "output_lift": 1.5,
     }
 
 

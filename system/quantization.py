@@ -60,6 +60,10 @@ class Mapping:
         Room, as a share of the read-out range, that the data line keeps below the point where an
         activation becomes flat: a noisy threshold near zero then rarely falls below the end of
         the line, where all the inputs that should give zero arrive.
+    output_lift : float
+        Read-out ranges are longer by this share at the low end only, where ACAM thresholds are
+        noisiest (devices of low conductance): codes are given up so that outputs lie higher on
+        the data line.
     """
 
     input_bits: int = 8
@@ -76,6 +80,7 @@ class Mapping:
     block_norm: float = 0.0
     output_margin: float = 0.0
     flat_margin: float = 0.03
+    output_lift: float = 0.0
 
     def __post_init__(self) -> None:
         for key, permitted in CHOICES.items():
@@ -98,6 +103,8 @@ class Mapping:
             raise ParameterError(
                 f"mapping.output_margin is {self.output_margin}; permitted: 0 to 4"
             )
+        if not 0.0 <= self.output_lift <= 4.0:
+            raise ParameterError(f"mapping.output_lift is {self.output_lift}; permitted: 0 to 4")
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Mapping:

@@ -45,6 +45,10 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one sub-command; return its exit code."""
+    # Threads that wait for each other on a busy machine cost far more than they bring, and BLAS
+    # sums in another order with each count. The user's own setting wins.
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
     arguments = sys.argv[1:] if argv is None else argv
     if argv is None:
         _prepare_process()

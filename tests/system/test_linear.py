@@ -80,6 +80,14 @@ def test_quantised_layer_is_near_the_float_product(mapping, ideal):
     assert (np.abs(quantized.forward(X) - exact).std(0) < 0.02 * exact.std(0)).all()
 
 
+def test_lifted_outputs_lie_higher_on_the_data_line_for_a_coarser_step(ideal):
+    lifted = Mapping(**COLUMN.to_dict() | {"output_lift": 1.0})
+    (_, plain), (_, high) = layers(ideal, COLUMN), layers(ideal, lifted)
+    np.testing.assert_allclose(step(high), 2 * step(plain), rtol=1e-5)  # float32 ends
+    np.testing.assert_array_equal(high.spec.y_hi, plain.spec.y_hi)
+    assert (np.abs(high.forward(X) - plain.forward(X)) <= 1.5 * step(high)).all()
+
+
 def test_blocks_keep_codes_for_small_vectors_beside_a_huge_one(ideal):
     scaled = X * np.where(np.arange(64) == 0, 1000.0, 1.0)[:, None].astype(np.float32)
     worst = {}

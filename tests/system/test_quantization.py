@@ -30,6 +30,7 @@ RNG = np.random.default_rng(0)
         ("smoothing", 1.5),
         ("block_norm", -0.1),
         ("output_margin", 5.0),
+        ("output_lift", -1.0),
     ],
 )
 def test_mapping_refuses_what_no_tile_can_do(key, value):
