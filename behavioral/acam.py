@@ -199,6 +199,7 @@ class AcamModel:
         levels: int | None = None,
         values: ArrayLike | None = None,
         flat_below: bool = False,
+        floor: float = 0.0,
         keep_thresholds: bool = True,
         keep_conductances: bool = False,
     ) -> AcamUnit:
@@ -232,6 +233,8 @@ class AcamModel:
             Value of each code, for `convert_values`.
         flat_below : bool
             The function is constant below the data line; see `AcamUnit`.
+        floor : float
+            Data-line position at which the codes begin; see `AcamUnit`.
         keep_thresholds, keep_conductances : bool
             Keep what `search` and what a SPICE replay need.
 
@@ -266,6 +269,7 @@ class AcamModel:
             g_hi=g[1] if keep_conductances else None,
             levels=levels is not None,
             flat_below=flat_below,
+            floor=floor,
             empty_rows=int(np.count_nonzero(actual[0] >= actual[1])),
             stuck_devices=int(np.count_nonzero(stuck)),
             clipped_devices=int(clipped),
@@ -329,12 +333,18 @@ class AcamModel:
         scale: ArrayLike,
         shift: ArrayLike,
         *,
+        base: ArrayLike = 0.0,
+        width: ArrayLike = 1.0,
         out: SingleArray | None = None,
     ) -> tuple[SingleArray, int]:
-        """Like `convert_affine`, but emit the float32 value of each code (``unit.values``)."""
+        """Like `convert_affine`, but emit ``base + width * unit.values[code]`` in float32.
+
+        `base` and `width` are one number, or (columns,) arrays.
+        """
         if not unit.values.size:
             raise ParameterError("the unit has no values; pass values=... to AcamModel.program")
-        return convert(unit, y, scale, shift, unit.values, np.dtype(np.float32), out)
+        kind = np.dtype(np.float32)
+        return convert(unit, y, scale, shift, unit.values, kind, out, base, width)
 
     def search(self, unit: AcamUnit, u: ArrayLike) -> NDArray[np.uint16]:
         """Compare inputs with every row: exact and slow, for validation.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numba
@@ -48,6 +49,8 @@ class AcamUnit:
     flat_below : bool
         The function is constant below the data line: inputs there saturate as meant, and are not
         counted as clipped.
+    floor : float
+        Data-line position at which the codes begin; inputs below it count as clipped.
     empty_rows, stuck_devices, clipped_devices : int
         Rows that never match, devices stuck off, and devices whose noisy conductance was clipped
         to the characterised range.
@@ -65,6 +68,7 @@ class AcamUnit:
     g_hi: SingleArray | None = None
     levels: bool = False
     flat_below: bool = False
+    floor: float = 0.0
     empty_rows: int = 0
     stuck_devices: int = 0
     clipped_devices: int = 0
@@ -84,15 +88,14 @@ def convert(
     values: SingleArray,
     dtype: np.dtype[Any],
     out: NDArray[Any] | None,
+    base: ArrayLike = 0.0,
+    width: ArrayLike = 1.0,
 ) -> tuple[NDArray[Any], int]:
     """Convert ``u = y * scale + shift``; see `AcamModel.convert_affine`."""
     if unit.levels:
         raise ParameterError("the unit is indexed by DAC codes; index unit.table instead")
     y = check_input(y, unit.columns)
-    scale, shift = (
-        np.ascontiguousarray(np.broadcast_to(np.asarray(a, np.float32), (unit.columns,)))
-        for a in (scale, shift)
-    )
+    line, ends = _rows(unit.columns, scale, shift), _rows(unit.columns, base, width)
     if out is None:
         out = np.empty(y.shape, dtype)
     elif out.shape != y.shape or out.dtype != dtype:
@@ -100,11 +103,35 @@ def convert(
     block = max(16, min(256, _BLOCK_BYTES // unit.table[0].nbytes))
     serial = y.size < _SERIAL_BELOW or numba.get_num_threads() == 1
     kernel = kernels.convert if serial else kernels.convert_parallel
-    bottom = np.float32(-np.inf if unit.flat_below else 0.0)
-    clipped = int(kernel(unit.table, y, scale, shift, bottom, values, out, 256, block))
+    bottom = np.float32(-np.inf if unit.flat_below else unit.floor * unit.table.shape[1])
+    clipped = int(kernel(unit.table, y, line, bottom, values, ends, out, 256, block))
     if clipped:
-        refuse_nan(y, scale, shift)
+        refuse_nan(y, line)
     return out, clipped
+
+
+def _rows(columns: int, *values: ArrayLike) -> SingleArray:
+    """Return (values, columns) float32, each value one number or one per column."""
+    out = np.empty((len(values), columns), np.float32)
+    for row, value in zip(out, values, strict=True):
+        row[:] = value
+    return out
+
+
+def add_codes(units: Sequence[AcamUnit]) -> AcamUnit:
+    """Return units on the same data lines, whose codes are added digitally, as one.
+
+    Its values are those of the mean code; what else it keeps is the first unit's.
+    """
+    first = units[0]
+    if len(units) == 1:
+        return first
+    table = np.zeros(first.table.shape, np.uint16)
+    for unit in units:
+        table += unit.table
+    low, high = first.values[0], first.values[-1]
+    values = np.linspace(low, high, len(units) * (2**first.bits - 1) + 1, dtype=np.float32)
+    return replace(first, table=table, values=values)
 
 
 def refuse_nan(*arrays: SingleArray) -> None:

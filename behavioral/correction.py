@@ -7,36 +7,94 @@ split into
 
 1. the ohmic cells: each cell's mean gain over typical operating points (its describing function)
    enters the effective matrix, wires included;
-2. a function of the row's own voltage and of the *mean* bit-line profile, shared by all columns:
-   it is applied to the inputs before the product;
-3. per-column terms in the output y and the common-mode current s.
+2. a function of the row's own voltage, shared by all columns, is applied to the inputs before the
+   product; where wires are long it also knows the *mean* bit-line profile of the present inputs;
+3. per-column terms in the output y and the common-mode current s enter the matrix; where that is
+   not enough, two more grow with the mean square of the inputs.
 """
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from behavioral.cell import Cell, powers
+from behavioral.cell import DEGREE, Cell, powers
 from behavioral.kernels import crossbar as kernels
+from behavioral.kernels import ladder
+from behavioral.kernels.noise import look_up
 
 Float32 = NDArray[np.float32]
 FloatArray = NDArray[np.float64]
 
 BASIS = 5  # Legendre functions that carry the mean bit-line profile
 RIDGE = 1e-5  # relative to the square of each term: keeps dead columns finite
+# LSB rms on the fit samples: below it the bit-line profile is not worth its time.
+ENOUGH = 0.05
+WORTH = 0.8  # the profile is used if it lowers the residual to this share
+
+Kind = Literal["none", "pointwise", "fitted", "fine", "auto"]
 
 
 @dataclass(frozen=True)
 class Correction:
-    """Matrix, input law and per-column terms; see :class:`behavioral.crossbar.ProgrammedArray`."""
+    """Matrix, input law and per-column terms of the product.
+
+    Attributes
+    ----------
+    matrix : (rows or 2 rows, cols) float32 array
+        Effective matrix of the four arrays, read-out and wires included; below it the matrix of
+        the second product, with correction "fine".
+    laws : (parts, degree + 1, degree + 1) or (1, 1, degree + 1) float32 array
+        Non-linearity of the mean cell (and of its neighbours), powers of u down, of v across;
+        without bit-line profile, the whole law in powers of v.
+    basis : (BASIS or 0, rows) float32 array
+        Shapes of the mean bit-line profile.
+    probe : (rows, BASIS or 0) float32 array
+        Its amplitudes per volt on each row.
+    common : (rows,) float32 array
+        Mean effective column: its product with the inputs is the common-mode current s.
+    terms : (2, cols or 0) float32 array
+        The output is ``y + q (c0 y + c1 s)``, q the mean square of what was multiplied; empty
+        where it is good enough without.
+    rms : float
+        Residual on the fit samples, in LSB of 8 bits over each column's range.
+    """
 
     matrix: Float32
-    probe: Float32
-    basis: Float32
     laws: Float32
+    basis: Float32
+    probe: Float32
+    common: Float32
     terms: Float32
     rms: float
+
+    @property
+    def pointwise(self) -> bool:
+        """Whether inputs are bent one by one, whatever the others are."""
+        return bool(self.laws.shape[1] == 1)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the arrays."""
+        parts = (self.matrix, self.laws, self.basis, self.probe, self.common, self.terms)
+        return sum(part.nbytes for part in parts)
+
+    def drive(self, x: Float32, rest: float, parallel: bool = False) -> tuple[Float32, int]:
+        """Return what is multiplied with the matrix, and how many inputs left [-1, 1] (or NaN)."""
+        if self.pointwise:
+            return self.bend(x, rest, parallel)
+        out = np.empty((len(x), self.matrix.shape[0]), np.float32)
+        linearize = kernels.linearize_parallel if parallel else kernels.linearize
+        outside = linearize(x, np.float32(rest), x @ self.probe, self.basis, self.laws, out)
+        return out, int(outside)
+
+    def bend(self, x: Float32, rest: float, parallel: bool = False) -> tuple[Float32, int]:
+        """Do :meth:`drive` element by element, without bit-line profile; x has any shape."""
+        out = np.empty_like(x)
+        bend = kernels.bend_parallel if parallel else kernels.bend
+        law = self.laws[0, 0]
+        return out, int(bend(x.reshape(-1), np.float32(rest), law, out.reshape(-1)))
 
 
 @dataclass(frozen=True)
@@ -53,15 +111,16 @@ class _Ohmic:
         return self.ohmic * self.z
 
 
-def no_correction(matrix: Float32, degree: int) -> Correction:
+def no_correction(matrix: Float32) -> Correction:
     """Return the correction of an ohmic array: none."""
-    rows, cols = matrix.shape
+    rows = len(matrix)
     return Correction(
         matrix,
-        np.zeros((rows, BASIS + 1), np.float32),
-        np.zeros((BASIS, rows), np.float32),
-        np.zeros((1, degree + 1, degree + 1), np.float32),
-        np.zeros((4, cols), np.float32),
+        np.eye(1, DEGREE + 1, dtype=np.float32)[None],
+        np.zeros((0, rows), np.float32),
+        np.zeros((rows, 0), np.float32),
+        np.zeros(rows, np.float32),
+        np.zeros((2, 0), np.float32),
         0.0,
     )
 
@@ -100,6 +159,15 @@ def law_matrix(terms: FloatArray, degree: int) -> Float32:
     return out
 
 
+def on_the_line(terms: FloatArray, degree: int, share: float) -> Float32:
+    """Polynomial in v of ``1 + (1 - share) p(v, u = share v)``, (1, degree + 1)."""
+    out = np.zeros((1, degree + 1))
+    out[0, 0] = 1.0
+    for value, (a, b) in zip(terms, powers(degree), strict=True):
+        out[0, a + b] += (1.0 - share) * value * share**b
+    return out.astype(np.float32)
+
+
 def fold(law: Float32, x: Float32) -> Float32:
     """Polynomial in u at given row voltages, (samples, rows, degree + 1)."""
     v = x.astype(float)[..., None] ** np.arange(law.shape[1])
@@ -133,7 +201,7 @@ def first_order(
         for sign, part in zip((1, -1), pair, strict=True):
             first = np.empty((x.shape[0], part.g.shape[1]), np.float32)
             second = np.empty_like(first)
-            kernels.perturb(
+            ladder.perturb(
                 part.g,
                 part.ohmic,
                 part.z,
@@ -160,7 +228,7 @@ def fit(
     r_end: float,
     *,
     rest: float = 0.0,
-    fine: bool = False,
+    kind: Kind = "auto",
 ) -> Correction:
     """Fit the correction of programmed main pairs on typical inputs.
 
@@ -178,44 +246,106 @@ def fit(
         Normalised wire resistance per cell, and after the last one.
     rest : float
         Voltage of the virtual ground, normalised.
-    fine : bool
-        Add a second product for what cells of different conductance do differently.
+    kind : "pointwise", "fitted", "fine" or "auto"
+        Each input on its own; with the mean bit-line profile; with a second product for what
+        cells of different conductance do differently; the first of these if it does, else the
+        second.
     """
-    cols = sum(pair[0].shape[1] for pair in pairs)
-    mean = sum(array.sum(axis=1, dtype=float) for pair in pairs for array in pair) / (2 * cols)
-    basis = legendre(x.shape[1])
-    probe = mean_profile(np.asarray(mean), r, r_end, basis)
-    gain, per_alpha = mean_gain(cell, x.astype(float), (x @ probe) @ basis)
-    ohmic = [
-        (
-            _linear(cell, span, pair[0], gain, per_alpha, r, r_end),
-            _linear(cell, span, pair[1], gain, per_alpha, r, r_end),
+    column = _Column.of(cell, span, pairs, x, r, r_end)
+    target = first_order(cell, column.pairs, x - np.float32(rest), r, r_end)
+    if kind in ("fitted", "fine"):
+        return _with_terms(column.profiled(kind == "fine"), target, x, rest)
+    found = _with_terms(column.pointwise(x), target, x, rest)
+    if kind == "pointwise" or found.rms <= ENOUGH:
+        return found
+    other = _with_terms(column.profiled(False), target, x, rest)
+    return other if other.rms < WORTH * found.rms else found
+
+
+@dataclass(frozen=True)
+class _Column:
+    """The ohmic columns next to the real ones, and the law of their mean cell."""
+
+    cell: Cell
+    pairs: list[tuple[_Ohmic, _Ohmic]]
+    basis: FloatArray
+    probe: FloatArray
+    alpha: float
+    per_alpha: float
+    law: FloatArray
+    scale: float
+
+    @classmethod
+    def of(
+        cls,
+        cell: Cell,
+        span: float,
+        pairs: list[tuple[Float32, Float32]],
+        x: Float32,
+        r: float,
+        r_end: float,
+    ) -> "_Column":
+        cols = sum(pair[0].shape[1] for pair in pairs)
+        mean = sum(array.sum(axis=1, dtype=float) for pair in pairs for array in pair) / (2 * cols)
+        basis = legendre(x.shape[1])
+        probe = mean_profile(np.asarray(mean), r, r_end, basis)
+        gain, per_alpha = mean_gain(cell, x.astype(float), (x @ probe) @ basis)
+        ohmic = [
+            (
+                _linear(cell, span, pair[0], gain, per_alpha, r, r_end),
+                _linear(cell, span, pair[1], gain, per_alpha, r, r_end),
+            )
+            for pair in pairs
+        ]
+        alpha = _mean_alpha(ohmic)
+        law = cell.base + alpha * cell.slope
+        law[0] += 1.0
+        scale = 1.0 / (1.0 + gain + alpha * per_alpha)
+        return cls(cell, ohmic, basis, probe, alpha, per_alpha, law, scale)
+
+    def _relative(self) -> FloatArray:
+        """Terms of the mean cell's deviation from its ohmic twin."""
+        law = self.law * self.scale
+        law[0] -= 1.0
+        return law
+
+    def _matrix(self) -> Float32:
+        return np.concatenate([p.effective - n.effective for p, n in self.pairs], axis=1)
+
+    def _common(self) -> Float32:
+        total = sum((p.effective + n.effective).sum(axis=1, dtype=float) for p, n in self.pairs)
+        cols = sum(p.g.shape[1] for p, _ in self.pairs)
+        return np.asarray(total / (2 * cols), np.float32)
+
+    def _shared(self, matrix: Float32, laws: Float32, probe: FloatArray) -> Correction:
+        """Return the correction before its terms are fitted."""
+        basis = self.basis[: probe.shape[1]].astype(np.float32)
+        terms = np.zeros((2, 0), np.float32)
+        return Correction(
+            matrix, laws, basis, probe.astype(np.float32), self._common(), terms, np.inf
         )
-        for pair in pairs
-    ]
-    alpha = _mean_alpha(ohmic)
-    matrices = [[p.effective - n.effective for p, n in ohmic]]
-    scale = 1.0 / (1.0 + gain + alpha * per_alpha)
-    mean_law = cell.base + alpha * cell.slope
-    mean_law[0] += 1.0
-    laws = [mean_law * scale]
-    laws[0][0] -= 1.0
-    if fine:
-        matrices.append(
-            [p.g * p.z * (p.alpha - alpha) - n.g * n.z * (n.alpha - alpha) for p, n in ohmic]
-        )
-        laws.append(cell.slope - mean_law * scale * per_alpha)
-    common = sum((p.effective + n.effective).sum(axis=1, dtype=float) for p, n in ohmic)
-    shared = Correction(
-        np.concatenate([np.concatenate(m, axis=1) for m in matrices]).astype(np.float32),
-        np.column_stack([probe, common / (2 * cols)]).astype(np.float32),
-        basis.astype(np.float32),
-        np.stack([law_matrix(law, cell.degree) for law in laws]),
-        np.zeros((4, cols), np.float32),
-        0.0,
-    )
-    target = first_order(cell, ohmic, x - np.float32(rest), r, r_end)
-    return _with_terms(shared, target, x, rest)
+
+    def pointwise(self, x: Float32) -> Correction:
+        """Bend each input at the share of it that bit lines take on average."""
+        u = (x @ self.probe) @ self.basis
+        total = float(np.vdot(x, x))
+        share = float(np.vdot(x, u)) / total if total else 0.0
+        law = on_the_line(self._relative(), self.cell.degree, share)
+        return self._shared(self._matrix(), law[None], self.probe[:, :0])
+
+    def profiled(self, fine: bool) -> Correction:
+        """Bend inputs at the mean bit-line profile of all of them."""
+        degree, cell = self.cell.degree, self.cell
+        matrix, laws = self._matrix(), [law_matrix(self._relative(), degree)]
+        if fine:
+            alpha = self.alpha
+            second = [
+                p.g * p.z * (p.alpha - alpha) - n.g * n.z * (n.alpha - alpha) for p, n in self.pairs
+            ]
+            matrix = np.concatenate([matrix, np.concatenate(second, axis=1)])
+            law = cell.slope - self.law * self.scale * self.per_alpha
+            laws.append(law_matrix(law, degree))
+        return self._shared(np.asarray(matrix, np.float32), np.stack(laws), self.probe)
 
 
 def _linear(
@@ -223,10 +353,10 @@ def _linear(
 ) -> _Ohmic:
     """Ohmic array that responds like the real one on average."""
     alpha = np.empty_like(g)
-    kernels.look_up(g.ravel(), cell.alpha_step / span, cell.alpha, alpha.ravel())
+    look_up(g.ravel(), cell.alpha_step / span, cell.alpha, alpha.ravel())
     ohmic = g * np.float32(1.0 + gain) + g * alpha * np.float32(per_alpha)
     z = np.empty_like(g)
-    kernels.transfer_profile(ohmic, r, r_end, z)
+    ladder.transfer_profile(ohmic, r, r_end, z)
     return _Ohmic(g, alpha, ohmic, z)
 
 
@@ -241,40 +371,37 @@ def _mean_alpha(pairs: list[tuple[_Ohmic, _Ohmic]]) -> float:
 
 
 def _with_terms(shared: Correction, target: FloatArray, x: Float32, rest: float) -> Correction:
-    """Fit the per-column terms to the first-order outputs."""
-    parts = shared.laws.shape[0]
-    driven = np.empty((x.shape[0], parts * x.shape[1]), np.float32)
-    power = np.empty(x.shape[0], np.float32)
-    amplitude = x @ shared.probe
-    square = np.empty((x.shape[0], 0), np.float32)
-    kernels.linearize(
-        x, np.float32(rest), amplitude, shared.basis, shared.laws, driven, square, power
-    )
+    """Fit the per-column terms to the first-order outputs; linear ones enter the matrix."""
+    driven, _ = shared.drive(x, rest)
+    rows = shared.common.size
     y = (driven @ shared.matrix).astype(float)
-    terms, residual = _fit_terms(target, y, power.astype(float), amplitude[:, -1].astype(float))
-    lsb = np.ptp(target, axis=0) / 256.0
-    relative = np.divide(residual, lsb, out=np.zeros_like(residual), where=lsb > 0)
-    return replace(shared, terms=terms, rms=float(np.sqrt(np.mean(relative**2))))
+    q = np.square(driven[:, :rows], dtype=float).mean(axis=1)
+    s = driven[:, :rows].astype(float) @ shared.common
+    common, square = np.broadcast_to(s[:, None], y.shape), q[:, None]
+    (gain, offset), rms = _fit_terms(target, y, np.stack([y, common]))
+    kept = np.zeros((2, 0), np.float32)
+    if rms > ENOUGH:
+        features = np.stack([y, common, y * square, common * square])
+        (gain, offset, c0, c1), rms = _fit_terms(target, y, features)
+        slope = c0 / (1.0 + gain)
+        kept = np.stack([slope, c1 - slope * offset]).astype(np.float32)
+    matrix = shared.matrix * (1.0 + gain).astype(np.float32)
+    matrix[:rows] += np.outer(shared.common, offset).astype(np.float32)
+    return replace(shared, matrix=matrix, terms=kept, rms=rms)
 
 
-def _fit_terms(
-    target: FloatArray, y: FloatArray, power: FloatArray, common: FloatArray
-) -> tuple[Float32, FloatArray]:
-    """Ridge least squares of target - y on [y, y q, s, s q], all columns at once."""
-    shape = y.shape
-    features = np.stack(
-        [
-            y,
-            y * power[:, None],
-            np.broadcast_to(common[:, None], shape),
-            np.broadcast_to((common * power)[:, None], shape),
-        ]
-    )
+def _fit_terms(target: FloatArray, y: FloatArray, features: FloatArray) -> tuple[FloatArray, float]:
+    """Ridge least squares of target - y on features (n, samples, cols), all columns at once.
+
+    Returns coefficients (n, cols), and the residual in LSB of each column's range, rms.
+    """
     gram = np.einsum("fmc,gmc->cfg", features, features, optimize=True)
     right = np.einsum("fmc,mc->cf", features, target - y, optimize=True)
     size = np.einsum("cff->cf", gram)
     step = np.sqrt(size) + (size == 0)
-    gram = gram / step[:, :, None] / step[:, None, :] + RIDGE * np.eye(4)
+    gram = gram / step[:, :, None] / step[:, None, :] + RIDGE * np.eye(len(features))
     solution = np.linalg.solve(gram, (right / step)[..., None])[..., 0] / step
     residual = target - y - np.einsum("fmc,cf->mc", features, solution, optimize=True)
-    return np.ascontiguousarray(solution.T, dtype=np.float32), residual
+    lsb = np.ptp(target, axis=0) / 256.0
+    relative = np.divide(residual, lsb, out=np.zeros_like(residual), where=lsb > 0)
+    return solution.T, float(np.sqrt(np.mean(relative**2)))

@@ -4,32 +4,33 @@ Units are normalised as in ``docs/architecture.md`` section 1: voltages over ``v
 conductances over ``span = g_max - g_min``, currents over their product; ideally ``y = x @ w``.
 """
 
-import logging
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from numba import get_num_threads
 from numpy.typing import ArrayLike, NDArray
 
 from behavioral.cell import Cell
-from behavioral.correction import Correction, fit, mean_gain, no_correction
+from behavioral.correction import Correction, Kind, fit, mean_gain, no_correction
 from behavioral.kernels import crossbar as kernels
-from behavioral.noise import NoiseLaw, generator, seed_path, stream_key
+from behavioral.kernels import newton
+from behavioral.kernels import noise as noise_kernels
+from behavioral.noise import NoiseLaw, generator, quantiles, seed_path, stream_key
+from behavioral.programming import Group, Job, Noise, Programmer
 from circuits.errors import ParameterError, SimulationError, TableRangeError
 
 if TYPE_CHECKING:
     from behavioral.library import Library
 
 Float32 = NDArray[np.float32]
-Noise = Literal["none", "frozen", "per-read"]
 
 TILE_COLUMNS = 256  # columns that share one error-slice gain k
 FIT_SAMPLES = 48
-PREDISTORTION_STEPS = 6
 PARALLEL_FROM = 32768  # outputs below which starting threads costs more than it brings
-
-log = logging.getLogger(__name__)
+PRODUCT_ROWS = 512  # samples of one BLAS call
+KINDS = ("none", "pointwise", "fitted", "fine", "auto")
 
 
 @dataclass(frozen=True)
@@ -38,17 +39,8 @@ class ProgrammedArray:
 
     Attributes
     ----------
-    matrix : (rows or 2 rows, cols) float32 array
-        Effective matrix of the four arrays, read-out and wires included; below it the matrix of
-        the second product, with correction "fine".
-    terms : (4, cols) float32 array
-        Correction: y (c0 + c1 q) + s (c2 + c3 q), q mean square cell voltage, s common mode.
-    probe : (rows, BASIS + 1) float32 array
-        Amplitudes of the mean bit-line profile, and the common-mode current.
-    basis : (BASIS, rows) float32 array
-        Shapes of the mean bit-line profile.
-    laws : (parts, degree + 1, degree + 1) float32 array
-        Non-linearity of the mean cell (and of its neighbours), powers of u down, of v across.
+    correction : Correction
+        Effective matrix, and how the non-linearity of the cells enters.
     variance : (rows, cols) float32 array or None
         Per-read variance of the effective matrix.
     devices : (2 slices, rows, cols) float32 array or None
@@ -57,80 +49,35 @@ class ProgrammedArray:
         k of each group of 256 columns; empty without error slice.
     clipped : int
         Cells whose target lay above g_max.
-    error_rms : float
-        Residual of the correction on its own fit samples, in LSB of 8 bits over the output range.
     noise : "none", "frozen" or "per-read"
     """
 
-    matrix: Float32
-    terms: Float32
-    probe: Float32
-    basis: Float32
-    laws: Float32
+    correction: Correction
     variance: Float32 | None
     devices: Float32 | None
     error_scale: NDArray[np.float64]
     clipped: int
-    error_rms: float
     noise: Noise
 
     @property
     def rows(self) -> int:
         """Rows in use."""
-        return int(self.probe.shape[0])
+        return int(self.correction.common.size)
 
     @property
     def cols(self) -> int:
         """Columns (outputs)."""
-        return int(self.matrix.shape[1])
+        return int(self.correction.matrix.shape[1])
 
     @property
     def effective(self) -> Float32:
         """Effective matrix (rows, cols), a view: ``y`` is ``x @ effective`` but for corrections."""
-        return self.matrix[: self.rows]
+        return self.correction.matrix[: self.rows]
 
     @property
     def nbytes(self) -> int:
         """Memory of the arrays a product needs."""
-        parts = (self.matrix, self.terms, self.probe, self.basis, self.laws)
-        return sum(a.nbytes for a in parts) + (
-            self.variance.nbytes if self.variance is not None else 0
-        )
-
-
-@dataclass(frozen=True)
-class _Written:
-    """One array after programming; conductances normalised, ``device`` in S."""
-
-    device: Float32
-    written: Float32
-    read: Float32
-    z: Float32
-    variance: Float32
-
-
-@dataclass(frozen=True)
-class _Group:
-    """Columns that share one error-slice gain."""
-
-    effective: Float32
-    variance: Float32
-    devices: Float32
-    error_scale: float
-    clipped: int
-    pair: tuple[Float32, Float32]
-    extra: Float32 | None = None
-
-
-@dataclass(frozen=True)
-class _Job:
-    """How one array is to be programmed."""
-
-    seed: tuple[int, ...]
-    noise: Noise
-    slices: int
-    predistort: bool
-    gain: np.float32
+        return self.correction.nbytes + (self.variance.nbytes if self.variance is not None else 0)
 
 
 class CrossbarModel:
@@ -194,10 +141,13 @@ class CrossbarModel:
                 f"r_wire_ohm_per_cell {self.r_wire:.4g} ohm: a column of {self.max_rows} cells of "
                 f"{self.g_max:.4g} S passes no current from its far end; lower one of them"
             )
-        self._g_min = np.float32(self.g_min / self.span)
         self._r = self.r_wire * self.span
         self._r_end = self.r_end * self.span
-        self._cells = self.cell.programming_tables(self.write_law, self.read_law)
+        tables = self.cell.programming_tables(self.write_law, self.read_law)
+        low = np.float32(self.g_min / self.span)
+        self.programmer = Programmer(
+            tables, self.span, low, self._r, self._r_end, self.stuck_off_rate
+        )
 
     def program(
         self,
@@ -207,7 +157,7 @@ class CrossbarModel:
         noise: Noise = "frozen",
         slices: int = 2,
         predistort: bool = True,
-        correction: Literal["none", "fitted", "fine"] = "fitted",
+        correction: Kind = "auto",
         inputs: ArrayLike | None = None,
         keep_devices: bool = False,
     ) -> ProgrammedArray:
@@ -226,9 +176,10 @@ class CrossbarModel:
             2 adds the error pair of analog slicing.
         predistort : bool
             Choose conductances so that the effective matrix, wires included, is the target.
-        correction : "none", "fitted" or "fine"
-            How the non-linearity of the cells enters: not at all; by a function of the inputs and
-            per-column terms; with a second product in addition.
+        correction : "none", "pointwise", "fitted", "fine" or "auto"
+            How the non-linearity of the cells enters: not at all; each input bent on its own, and
+            per-column terms; bent at the mean bit-line profile; with a second product in addition.
+            "auto": pointwise, or fitted where that leaves a clearly smaller residual.
         inputs : (samples, rows) array, optional
             Typical inputs to fit the correction on; default: random bipolar and sparse unipolar.
         keep_devices : bool
@@ -244,24 +195,21 @@ class CrossbarModel:
         gain = np.float32(1.0)
         if correction != "none":
             gain += np.float32(mean_gain(self.cell, x.astype(float))[0])
-        job = _Job(seed_path(seed), noise, slices, predistort, gain)
+        job = Job(seed_path(seed), noise, slices, predistort, gain)
         groups = [
-            self._program_group(weights, lo, job) for lo in range(0, weights.shape[1], TILE_COLUMNS)
+            self.programmer.program(
+                np.ascontiguousarray(weights[:, lo : lo + TILE_COLUMNS]), lo, job
+            )
+            for lo in range(0, weights.shape[1], TILE_COLUMNS)
         ]
-        found = self._correct(groups, weights, x, correction)
         variance = [group.variance for group in groups] or [np.zeros_like(weights)]
         devices = [group.devices for group in groups] or [np.zeros((0, *weights.shape), np.float32)]
         return ProgrammedArray(
-            matrix=found.matrix,
-            terms=found.terms,
-            probe=found.probe,
-            basis=found.basis,
-            laws=found.laws,
+            correction=self._correct(groups, weights, x, correction),
             variance=np.concatenate(variance, axis=1) if noise == "per-read" else None,
             devices=np.concatenate(devices, axis=2) if keep_devices else None,
             error_scale=np.array([group.error_scale for group in groups if slices == 2]),
             clipped=sum(group.clipped for group in groups),
-            error_rms=found.rms,
             noise=noise,
         )
 
@@ -283,94 +231,19 @@ class CrossbarModel:
         return weights
 
     def _check_inputs(self, inputs: ArrayLike | None, rows: int, correction: str) -> Float32:
-        if correction not in ("none", "fitted", "fine"):
-            raise ParameterError(f"correction {correction!r} is not 'none', 'fitted' or 'fine'")
+        if correction not in KINDS:
+            raise ParameterError(f"correction {correction!r}; permitted: {', '.join(KINDS)}")
         x = typical_inputs(rows) if inputs is None else np.array(inputs, np.float32, order="C")
         if x.ndim != 2 or x.shape[1] != rows or not np.isfinite(x).all():
             raise ParameterError(f"inputs {x.shape} must be (samples, {rows}) and finite")
         return np.clip(x, -1.0, 1.0)
 
-    def _transfer(self, g: Float32) -> Float32:
-        out = np.empty_like(g)
-        kernels.transfer_profile(g, self._r, self._r_end, out)
-        return out
-
-    def _targets(self, w: Float32, job: _Job) -> tuple[Float32, Float32, int]:
-        """Cell conductances of a pair whose effective matrix is w, within the reachable range."""
-        gain = job.gain if job.predistort else np.float32(1.0)
-        low = self._g_min * gain
-        top = low + gain
-        g_pos, g_neg = np.empty_like(w), np.empty_like(w)
-        z_pos = z_neg = np.ones_like(w)
-        clipped = kernels.retarget(w, low, top, z_pos, z_neg, g_pos, g_neg)
-        for _ in range(PREDISTORTION_STEPS if job.predistort else 0):
-            z_pos, z_neg = self._transfer(g_pos), self._transfer(g_neg)
-            clipped = kernels.retarget(w, low, top, z_pos, z_neg, g_pos, g_neg)
-        return g_pos / gain, g_neg / gain, int(clipped)
-
-    def _write(self, g: Float32, label: str, column: int, job: _Job) -> _Written:
-        """Write one array to its target cell conductances."""
-        tables, quiet = self._cells, job.noise == "none"
-        names = [f"{what}/{label}" for what in ("write", "read", "stuck")]
-        keys = np.array([stream_key(job.seed, name) for name in names], np.uint64)
-        device, written, read, deviation = (np.empty_like(g) for _ in range(4))
-        with np.errstate(over="ignore"):  # 64-bit wrap-around is meant
-            kernels.write(
-                g,
-                self.span,
-                tables.to_rram,
-                tables.to_cell,
-                tables.steps,
-                tables.sigma_write * (not quiet),
-                tables.sigma_read * (not quiet),
-                keys,
-                0.0 if quiet else self.stuck_off_rate,
-                column,
-                job.noise == "frozen",
-                tables.lowest,
-                tables.highest,
-                device,
-                written,
-                read,
-                deviation,
-            )
-        z = self._transfer(read * job.gain)
-        return _Written(device, written, read, z, (z * deviation * job.gain) ** 2)
-
-    def _program_group(self, weights: Float32, lo: int, job: _Job) -> _Group:
-        """Program the columns that share one error-slice gain."""
-        w = np.ascontiguousarray(weights[:, lo : lo + TILE_COLUMNS])
-        target_pos, target_neg, clipped = self._targets(w, job)
-        pos = self._write(target_pos, "main+", lo, job)
-        neg = self._write(target_neg, "main-", lo, job)
-        pair = (pos.read, neg.read)
-        effective = (pos.read * pos.z - neg.read * neg.z) * job.gain
-        if job.slices == 1:
-            devices = np.stack([pos.device, neg.device])
-            return _Group(effective, pos.variance + neg.variance, devices, 1.0, clipped, pair)
-        weight_pos, weight_neg = (pos.z, neg.z) if job.predistort else (1.0, 1.0)
-        error = (pos.written - target_pos) * weight_pos - (neg.written - target_neg) * weight_neg
-        largest = float(np.abs(error).max(initial=0.0))
-        scale = np.float32(1.0 / largest if largest > 0.0 else self.span / self.g_min)
-        error_pos, error_neg, more = self._targets(np.clip(-error * scale, -1.0, 1.0), job)
-        extra_pos = self._write(error_pos, "error+", lo, job)
-        extra_neg = self._write(error_neg, "error-", lo, job)
-        extra = (extra_pos.read * extra_pos.z - extra_neg.read * extra_neg.z) * job.gain / scale
-        variance = pos.variance + neg.variance
-        variance += (extra_pos.variance + extra_neg.variance) / scale**2
-        devices = np.stack([pos.device, neg.device, extra_pos.device, extra_neg.device])
-        return _Group(
-            effective + extra, variance, devices, float(scale), clipped + more, pair, extra
-        )
-
-    def _correct(
-        self, groups: list[_Group], weights: Float32, x: Float32, correction: str
-    ) -> Correction:
+    def _correct(self, groups: list[Group], weights: Float32, x: Float32, kind: Kind) -> Correction:
         """Fit the correction to the main pairs; the error pairs are ohmic (they weigh 1/k)."""
-        if correction == "none" or weights.size == 0:
+        if kind == "none" or weights.size == 0:
             parts = [group.effective for group in groups]
             matrix = np.concatenate(parts, axis=1) if parts else np.zeros_like(weights)
-            return no_correction(matrix, self.cell.degree)
+            return no_correction(matrix)
         found = fit(
             self.cell,
             self.span,
@@ -379,7 +252,7 @@ class CrossbarModel:
             self._r,
             self._r_end,
             rest=self.rest,
-            fine=correction == "fine",
+            kind=kind,
         )
         lo = 0
         for group in groups:
@@ -422,33 +295,53 @@ class CrossbarModel:
         TableRangeError
             Inputs outside [-1, 1] while the policy is "error".
         """
+        return self.read(array, self.drive(array, x), seed=seed, first_sample=first_sample)
+
+    def drive(self, array: ProgrammedArray, x: ArrayLike) -> Float32:
+        """Return what the effective matrix is multiplied with for row voltages x (batch, rows)."""
         x = np.ascontiguousarray(x, dtype=np.float32)
         if x.ndim != 2 or x.shape[1] != array.rows:
             raise ParameterError(f"inputs {x.shape} must be (batch, {array.rows})")
-        parallel = x.shape[0] * array.cols >= PARALLEL_FROM
-        amplitude = x @ array.probe
-        driven = np.empty((x.shape[0], array.matrix.shape[0]), np.float32)
-        square = np.empty((x.shape[0], 0 if array.variance is None else array.rows), np.float32)
-        power = np.empty(x.shape[0], np.float32)
-        linearize = kernels.linearize_parallel if parallel else kernels.linearize
-        rest = np.float32(self.rest)
-        outside = linearize(x, rest, amplitude, array.basis, array.laws, driven, square, power)
+        driven, outside = array.correction.drive(x, self.rest, _threads(x.size))
         self._count(outside, x)
-        y = driven @ array.matrix
-        correct = kernels.correct_parallel if parallel else kernels.correct
-        correct(y, power, np.ascontiguousarray(amplitude[:, -1]), array.terms)
+        return driven
+
+    def bend(self, array: ProgrammedArray, x: ArrayLike) -> Float32:
+        """Do `drive` for an array without bit-line profile, element by element: x of any shape."""
+        x = np.ascontiguousarray(x, dtype=np.float32)
+        driven, outside = array.correction.bend(x, self.rest, _threads(x.size))
+        self._count(outside, x)
+        return driven
+
+    def read(
+        self,
+        array: ProgrammedArray,
+        driven: Float32,
+        *,
+        seed: int | tuple[int, ...] = 0,
+        first_sample: int = 0,
+    ) -> Float32:
+        """Return the output currents (batch, cols) for what :meth:`drive` or `bend` returned."""
+        found = array.correction
+        y = product(driven, found.matrix)
+        parallel = _threads(y.size)
+        if found.terms.size:
+            correct = kernels.correct_parallel if parallel else kernels.correct
+            correct(y, driven, found.common, found.terms)
         if array.variance is not None:
-            variance = square @ array.variance
+            variance = product(np.square(driven[:, : array.rows]), array.variance)
             key = stream_key(seed, "read")
-            add_noise = kernels.add_noise_parallel if parallel else kernels.add_noise
+            add = noise_kernels.add_noise_parallel if parallel else noise_kernels.add_noise
             with np.errstate(over="ignore"):  # 64-bit wrap-around is meant
-                add_noise(y, variance, key, np.uint64(first_sample))
+                add(y, variance, quantiles(), key, np.uint64(first_sample))
         return y
 
     def _count(self, outside: int, x: Float32) -> None:
-        if outside < 0:
+        if not outside:
+            return
+        if np.isnan(x).any():
             raise ParameterError("inputs hold NaN")
-        if outside and self.policy == "error":
+        if self.policy == "error":
             raise TableRangeError(
                 f"{outside} inputs leave [-1, 1] (largest {np.abs(x).max():.4g}); scale them, or "
                 "use policy='clip'"
@@ -508,13 +401,28 @@ class CrossbarModel:
         coef = self.cell.coef / self.span
         cell = self.cell
         wires = (self._r, self._r_end, self.rest)
-        kernels.newton(g, cell.ln_g, coef, cell.degree, *wires, x, 1e-9, 30, y, change)
+        newton.newton(g, cell.ln_g, coef, cell.degree, *wires, x, 1e-9, 30, y, change)
         if change.size and not change.max() < 1e-6:
             raise SimulationError(
                 f"Newton iteration: bit lines still move by {change.max():.2g} v_read; are the "
                 f"conductances within {cell.conductance_range} S and |v| <= {self.v_read} V?"
             )
         return y * (self.v_read * self.span)
+
+
+def _threads(size: int) -> bool:
+    """Return whether a kernel over so many numbers is worth starting threads."""
+    return size >= PARALLEL_FROM and get_num_threads() > 1
+
+
+def product(a: Float32, b: Float32) -> Float32:
+    """Return a @ b in blocks of `PRODUCT_ROWS`, so that the bits do not depend on the batch."""
+    if len(a) <= PRODUCT_ROWS:
+        return a @ b
+    out = np.empty((len(a), b.shape[1]), np.float32)
+    for lo in range(0, len(a), PRODUCT_ROWS):
+        np.matmul(a[lo : lo + PRODUCT_ROWS], b, out=out[lo : lo + PRODUCT_ROWS])
+    return out
 
 
 def typical_inputs(rows: int, samples: int = FIT_SAMPLES) -> Float32:

@@ -8,6 +8,7 @@ size or order of evaluation.
 import math
 import zlib
 from dataclasses import dataclass, replace
+from functools import cache, lru_cache
 from typing import Self
 
 import numpy as np
@@ -90,6 +91,7 @@ def seed_path(seed: int | tuple[int, ...]) -> tuple[int, ...]:
     return tuple(int(part) for part in path)
 
 
+@lru_cache(maxsize=4096)
 def stream_key(seed: int | tuple[int, ...], purpose: str) -> np.uint64:
     """Return the 64-bit key of a stream for the counter-based draws of the kernels.
 
@@ -113,9 +115,17 @@ def generator(seed: int | tuple[int, ...], purpose: str) -> np.random.Generator:
 
 def normal(key: np.uint64, shape: int | tuple[int, ...], start: int = 0) -> NDArray[np.float32]:
     """Return standard normals of the counters ``start, start + 1, ...`` of a stream."""
-    from behavioral.kernels import crossbar as kernels
+    from behavioral.kernels import noise as kernels
 
     out = np.empty(shape, np.float32)
     with np.errstate(over="ignore"):  # 64-bit wrap-around is meant; matters without the JIT only
         kernels.fill_normal(key, np.uint64(start), out.reshape(-1))
     return out
+
+
+@cache
+def quantiles() -> NDArray[np.float32]:
+    """Return the quantiles of the normal distribution at 0, 1/4096 ... 1, for fast draws."""
+    from scipy.special import ndtri
+
+    return np.asarray(ndtri(np.linspace(0.0, 1.0, 4097)), np.float32)

@@ -90,7 +90,7 @@ def matmul(model, a, b, n_limit, k_limit):
     return out
 
 
-def softmax(model, scores, limit):
+def softmax(model, scores, limit, place):
     """Row by row; returns attenuations and the sums that the log units see."""
     code = np.full(scores.shape, model.zero)
     sums = np.zeros(scores.shape[:2])
@@ -113,7 +113,7 @@ def softmax(model, scores, limit):
         while 0 < mantissa <= (levels - 1) // 2:
             power -= 1
             mantissa *= 2
-        attenuation = int(model.logs[m % len(model.logs), mantissa])
+        attenuation = int(model.logs[place[m] % len(model.logs), mantissa])
         if attenuation != model.zero:
             scale = (levels - 1) / (2**model.out_bits - 1)
             sums[z, m] = np.exp(-model.delta * attenuation) * 2.0**power * scale
@@ -173,7 +173,7 @@ def first_order_column(g, ohmic, alpha, base, slope, degree, v, r, r_end):
 
 
 def linearized(x, u, laws, degree):
-    """Inputs of one sample through the mean cell law, (parts * rows,), and mean (v - u)^2."""
+    """Inputs of one sample through the mean cell law, (parts * rows,)."""
     v = np.clip(x, -1, 1)
     parts = []
     for m, law in enumerate(laws):
@@ -188,14 +188,26 @@ def linearized(x, u, laws, degree):
             ]
         )
         parts.append((v if m == 0 else 0.0) + (v - u) * p)
-    return np.concatenate(parts), float(np.mean((v - u) ** 2)) if len(v) else 0.0
+    return np.concatenate(parts)
 
 
-def correct(y, power, common, terms):
+def bent(x, rest, law):
+    """Inputs one by one through a polynomial law, over the virtual ground."""
+    v = np.clip(x.astype(float), -1, 1) - rest
+    return np.array([vi * sum(c * vi**k for k, c in enumerate(law)) for vi in v])
+
+
+def dac(x, step, low, high):
+    """Code of one input: nearest, even at a tie."""
+    return min(max(round(float(np.float32(x) * np.float32(step))), low), high)
+
+
+def correct(y, driven, common, terms):
     """Per-column correction, output by output."""
     out = np.array(y, float)
     for m in range(y.shape[0]):
+        rows = driven[m, : common.size].astype(float)
+        power = np.mean(rows**2) if rows.size else 0.0
         for c in range(y.shape[1]):
-            out[m, c] *= 1 + terms[0, c] + terms[1, c] * power[m]
-            out[m, c] += common[m] * (terms[2, c] + terms[3, c] * power[m])
+            out[m, c] += power * (terms[0, c] * y[m, c] + terms[1, c] * (rows @ common))
     return out

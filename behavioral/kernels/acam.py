@@ -16,6 +16,7 @@ from numba import njit, prange
 # is the top 16 bits of the float32, so a look-up costs no logarithm.
 _SHIFT = 16
 _FRACTION = np.float32(1.0 / 65536.0)
+_RUN = 256  # outputs that narrow units convert in one go
 
 
 @njit(cache=True, nogil=True)
@@ -253,46 +254,81 @@ def compile_tables(lo, hi, bit, gray, offset, denominator, table):  # type: igno
 
 
 @njit(cache=True, nogil=True)
-def _convert_block(table, y, scale, shift, bottom, values, out, rows, columns):  # type: ignore[no-untyped-def]
-    """Convert one block of samples and columns; returns the number of clipped inputs."""
-    cells = table.shape[1]
+def _convert_run(table, cells, y, line, offset, bottom, values, ends, index, out):  # type: ignore[no-untyped-def]
+    """Convert a run of outputs that lie next to each other; returns how many were clipped.
+
+    ``line`` holds scale and shift, ``ends`` base and width, and ``offset`` the start of the table
+    of each output of the run.
+    """
     top, last = np.float32(cells), np.uint32(cells - 1)
     zero = np.float32(0.0)
-    stride = 0 if table.shape[0] == 1 else 1
-    first = columns[0]
-    index = np.empty(columns[1] - first, np.uint32)
+    scale, shift, base, width = line[0], line[1], ends[0], ends[1]
+    inside = 0
+    for j in range(y.size):
+        t = (y[j] * scale[j] + shift[j]) * top
+        inside += (t >= bottom) & (t <= top)
+        t = t if t > zero else zero
+        t = t if t < top else top
+        index[j] = offset[j] + min(np.uint32(np.int32(t)), last)
+    if values.size:
+        for j in range(y.size):
+            out[j] = base[j] + width[j] * values[table[index[j]]]
+    else:
+        for j in range(y.size):
+            out[j] = table[index[j]]
+    return y.size - inside
+
+
+@njit(cache=True, nogil=True)
+def _convert_rows(table, y, line, bottom, values, ends, out, column_block):  # type: ignore[no-untyped-def]
+    """Convert samples on one thread: block of columns by block, or many narrow samples at once."""
+    batch, columns = y.shape
+    cells = table.shape[1]
+    entries = table.reshape(-1)
+    together = max(1, _RUN // max(columns, 1))
+    offset = np.zeros(together * columns, np.uint32)
+    for j in range(offset.size if table.shape[0] > 1 else 0):
+        offset[j] = np.uint32(j % columns) * np.uint32(cells)
     clipped = 0
-    for b in range(rows[0], rows[1]):
-        inside = 0
-        for j in range(index.size):
-            t = (y[b, first + j] * scale[first + j] + shift[first + j]) * top
-            inside += (t >= bottom) & (t <= top)
-            t = t if t > zero else zero
-            t = t if t < top else top
-            index[j] = min(np.uint32(np.int32(t)), last)
-        clipped += index.size - inside
-        if values.size:
-            for j in range(index.size):
-                out[b, first + j] = values[table[(first + j) * stride, index[j]]]
-        else:
-            for j in range(index.size):
-                out[b, first + j] = table[(first + j) * stride, index[j]]
+    if together == 1:
+        index = np.empty(column_block, np.uint32)
+        for c in range(0, columns, column_block):
+            d = min(c + column_block, columns)
+            for b in range(batch):
+                clipped += _convert_run(
+                    entries, cells, y[b, c:d], line[:, c:d], offset[c:d], bottom, values,
+                    ends[:, c:d], index, out[b, c:d],
+                )  # fmt: skip
+        return clipped
+    index = np.empty(offset.size, np.uint32)
+    lines, every = np.empty((2, offset.size), np.float32), np.empty((2, offset.size), np.float32)
+    for j in range(offset.size):
+        lines[:, j], every[:, j] = line[:, j % columns], ends[:, j % columns]
+    flat, result = y.reshape(-1), out.reshape(-1)
+    for lo in range(0, flat.size, max(offset.size, 1)):
+        hi = min(flat.size, lo + offset.size)
+        clipped += _convert_run(
+            entries, cells, flat[lo:hi], lines, offset, bottom, values, every, index, result[lo:hi]
+        )
     return clipped
 
 
 @njit(cache=True, nogil=True)
-def convert(table, y, scale, shift, bottom, values, out, row_block, column_block):  # type: ignore[no-untyped-def]
+def convert(table, y, line, bottom, values, ends, out, row_block, column_block):  # type: ignore[no-untyped-def]
     """Convert ``u = y * scale + shift`` through the step tables on one thread.
 
     Parameters
     ----------
     table : (columns or 1, cells) unsigned array
     y : (batch, columns) float32 array
-    scale, shift : (columns,) float32 arrays
+    line : (2, columns) float32 array
+        Scale and shift.
     bottom : float32
         Inputs below it count as clipped: 0, or -inf where the line is meant to saturate.
     values : (codes,) float32 array
         Value of each code; empty: emit the codes themselves.
+    ends : (2, columns) float32 array
+        Base and width: with values, what is emitted is ``base + width * value``.
     out : (batch, columns) array, overwritten.
     row_block, column_block : int
         Block sizes; columns of a block should fit the first-level cache.
@@ -302,30 +338,23 @@ def convert(table, y, scale, shift, bottom, values, out, row_block, column_block
     clipped : int
         Inputs outside [bottom, 1], NaN included.
     """
-    batch, columns = y.shape
+    batch = y.shape[0]
     clipped = 0
-    for c in range(0, columns, column_block):
-        for r in range(0, batch, row_block):
-            clipped += _convert_block(
-                table, y, scale, shift, bottom, values, out,
-                (r, min(r + row_block, batch)), (c, min(c + column_block, columns)),
-            )  # fmt: skip
+    for r in range(0, batch, row_block):
+        s = min(r + row_block, batch)
+        clipped += _convert_rows(table, y[r:s], line, bottom, values, ends, out[r:s], column_block)
     return clipped
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def convert_parallel(table, y, scale, shift, bottom, values, out, row_block, column_block):  # type: ignore[no-untyped-def]
+def convert_parallel(table, y, line, bottom, values, ends, out, row_block, column_block):  # type: ignore[no-untyped-def]
     """Multi-threaded twin of `convert`: the same blocks, the same bits."""
-    batch, columns = y.shape
-    across = (columns + column_block - 1) // column_block
-    down = (batch + row_block - 1) // row_block
+    batch = y.shape[0]
     clipped = 0
-    for block in prange(across * down):
-        c, r = (block // down) * column_block, (block % down) * row_block
-        clipped += _convert_block(
-            table, y, scale, shift, bottom, values, out,
-            (r, min(r + row_block, batch)), (c, min(c + column_block, columns)),
-        )  # fmt: skip
+    for block in prange((batch + row_block - 1) // row_block):
+        r = block * row_block
+        s = min(r + row_block, batch)
+        clipped += _convert_rows(table, y[r:s], line, bottom, values, ends, out[r:s], column_block)
     return clipped
 
 

@@ -222,7 +222,7 @@ def _softmax_row(scores, limit, delta, steps, logs, exps, zero, code):  # type: 
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def softmax(scores, limit, delta, steps, logs, exps, zero, code, attenuation, power):  # type: ignore[no-untyped-def]
+def softmax(scores, limit, place, delta, steps, logs, exps, zero, code, attenuation, power):  # type: ignore[no-untyped-def]
     """Softmax of every row in the log domain.
 
     Parameters
@@ -231,12 +231,13 @@ def softmax(scores, limit, delta, steps, logs, exps, zero, code, attenuation, po
         -inf marks masked entries.
     limit : (m,) int64 array
         Row m keeps the entries below ``limit``.
+    place : (m,) int64 array
+        Row m takes the logarithm of its sum in unit ``place[m]`` modulo units.
     delta : float32
         Log step.
     steps : float32
         Number of attenuations in use; entries that fall further are zero.
     logs : (units, levels) uint16 array
-        Row m takes the logarithm of its sum in unit m modulo units.
     exps : (units, 3 * section) int16 array
         Entry n uses unit n modulo units.
     zero : int
@@ -255,8 +256,8 @@ def softmax(scores, limit, delta, steps, logs, exps, zero, code, attenuation, po
     for r in prange(scores.shape[0] * scores.shape[1]):
         z, m = np.int64(r) // scores.shape[1], np.int64(r) % scores.shape[1]
         fall, exponent, bad = _softmax_row(
-            scores[z, m], min(limit[m], scores.shape[2]), delta, steps, logs[m % logs.shape[0]],
-            exps, zero, code[z, m],
+            scores[z, m], min(limit[m], scores.shape[2]), delta, steps,
+            logs[place[m] % logs.shape[0]], exps, zero, code[z, m],
         )  # fmt: skip
         attenuation[z, m], power[z, m] = fall, exponent
         invalid += bad

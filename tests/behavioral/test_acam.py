@@ -288,12 +288,15 @@ def test_conversion_equals_its_twin(batch, columns, shared, dequantise, bottom, 
     y[rng.random(y.shape) < 0.1] = 3e38
     scale, shift = rng.uniform(-1, 1, (2, columns)).astype(np.float32)
     values = rng.normal(size=256).astype(np.float32) if dequantise else np.empty(0, np.float32)
+    line, ends = np.stack([scale, shift]), rng.normal(size=(2, columns)).astype(np.float32)
     expected, clipped = naive.convert(table, y, scale, shift, bottom, values)
+    if dequantise:
+        expected = ends[0] + ends[1] * expected
     for kernel in (kernels.convert, kernels.convert_parallel):
         out = np.empty(y.shape, np.float32 if dequantise else np.uint8)
         with np.errstate(over="ignore"):  # float32 overflow of the extreme inputs is meant
-            assert kernel(table, y, scale, shift, bottom, values, out, 2, 16) == clipped
-        np.testing.assert_array_equal(out, expected)
+            assert kernel(table, y, line, bottom, values, ends, out, 2, 16) == clipped
+        np.testing.assert_allclose(out, expected, rtol=1e-6, atol=1e-6)  # products may be fused
 
 
 def test_non_contiguous_and_double_inputs_are_taken(model, identity):

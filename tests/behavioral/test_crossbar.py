@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import linalg, optimize
+from scipy import linalg, optimize, stats
 
 from behavioral.cell import Cell
 from behavioral.crossbar import CrossbarModel, typical_inputs
 from behavioral.kernels import crossbar as kernels
+from behavioral.kernels import dac, ladder
+from behavioral.kernels import noise as noise_kernels
+from behavioral.noise import quantiles, stream_key
 from circuits.errors import FormatError, ParameterError, TableRangeError
 from tests import naive
 from tests.behavioral.standin import cell_current, crossbar_data, make_library
@@ -44,7 +47,7 @@ def inputs(samples, rows=ROWS, seed=1, low=-1.0):
 def transfer(g, r, r_end):
     g = np.ascontiguousarray(g, np.float32)
     out = np.empty_like(g)
-    kernels.transfer_profile(g, r, r_end, out)
+    ladder.transfer_profile(g, r, r_end, out)
     return out
 
 
@@ -97,7 +100,7 @@ def test_first_order_response_equals_its_twin(shape, seed):
     first, second = np.empty((2, 2, cols), np.float32)
     z = transfer(ohmic, r, r_end)
     ends = np.float32(r), np.float32(r_end)
-    kernels.perturb(g, ohmic, z, alpha, *folded, x, *ends, first, second)
+    ladder.perturb(g, ohmic, z, alpha, *folded, x, *ends, first, second)
     for m in range(2):
         for c in range(cols):
             arrays = (a[:, c].astype(float) for a in (g, ohmic, alpha))
@@ -111,32 +114,71 @@ def test_first_order_response_equals_its_twin(shape, seed):
 def test_linearised_inputs_equal_their_twin(rows, samples, parts, seed):
     rng = np.random.default_rng(seed)
     x = (1.5 * rng.uniform(-1, 1, (rows, samples)).astype(np.float32)).T.copy()
-    shapes = ((samples, 3), (2, rows))
+    shapes = ((samples, 2), (2, rows))
     amplitude, basis = (rng.normal(size=s).astype(np.float32) / 9 for s in shapes)
     laws = rng.normal(size=(parts, DEGREE + 1, DEGREE + 1)).astype(np.float32)
     for run in (kernels.linearize, kernels.linearize_parallel):
         out = np.empty((samples, parts * rows), np.float32)
-        square, power = np.empty((samples, rows), np.float32), np.empty(samples, np.float32)
-        clipped = run(x, np.float32(0), amplitude, basis, laws, out, square, power)
-        assert clipped == (np.abs(x) > 1).sum()
+        outside = run(x, np.float32(0), amplitude, basis, laws, out)
+        assert outside == (np.abs(x) > 1).sum()
         for m in range(samples):
-            u = amplitude[m, :2] @ basis
-            expected, mean = naive.linearized(x[m], u, laws, DEGREE)
+            expected = naive.linearized(x[m], amplitude[m] @ basis, laws, DEGREE)
             np.testing.assert_allclose(out[m], expected, rtol=1e-5, atol=1e-5)
-            assert power[m] == pytest.approx(mean, rel=1e-5)
+
+
+@settings(max_examples=10 if NO_JIT else 40, deadline=None)
+@given(st.integers(0, 40), st.sampled_from([0.0, -0.0625, 0.125]), st.integers(0, 2**31))
+def test_bent_inputs_equal_their_twin(size, rest, seed):
+    """Float32 polynomial of degree 5: a few rounding errors of 1e-7."""
+    rng = np.random.default_rng(seed)
+    x, law = 1.5 * rng.uniform(-1, 1, size).astype(np.float32), rng.normal(size=6)
+    x[rng.random(size) < 0.1] = np.nan
+    for run in (kernels.bend, kernels.bend_parallel):
+        out = np.empty_like(x)
+        outside = run(x, np.float32(rest), law.astype(np.float32), out)
+        assert outside == np.count_nonzero(~(np.abs(x) <= 1))
+        fine = ~np.isnan(x)
+        np.testing.assert_allclose(out[fine], naive.bent(x[fine], rest, law), rtol=1e-4, atol=1e-5)
 
 
 @settings(deadline=None)
-@given(st.integers(0, 4), st.integers(0, 4), st.integers(0, 2**31))
-def test_correction_equals_its_twin(samples, cols, seed):
+@given(st.integers(0, 4), st.integers(0, 4), st.integers(0, 9), st.integers(0, 2**31))
+def test_correction_equals_its_twin(samples, cols, rows, seed):
     rng = np.random.default_rng(seed)
-    y, terms = (rng.normal(size=s).astype(np.float32) for s in ((samples, cols), (4, cols)))
-    power, common = rng.normal(size=(2, samples)).astype(np.float32)
-    expected = naive.correct(y, power, common, terms)
+    shapes = (samples, cols), (2, cols), (samples, rows + 2), (rows,)
+    y, terms, driven, common = (rng.normal(size=s).astype(np.float32) for s in shapes)
+    expected = naive.correct(y, driven, common, terms)
     for run in (kernels.correct, kernels.correct_parallel):
         found = y.copy()
-        run(found, power, common, terms)
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+        run(found, driven, common, terms)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 5), st.integers(0, 7), st.integers(1, 7), st.integers(0, 2**31))
+def test_row_drivers_equal_their_twin(samples, inputs, zero, seed):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(0, 9, (samples, inputs)).astype(np.float32)
+    steps = rng.uniform(0.1, 2, inputs).astype(np.float32)
+    out = np.empty_like(x)
+    dac.encode(x, steps, np.float32(-zero), np.float32(7 - zero), np.float32(0.125), out)
+    expected = [
+        [naive.dac(v, s, -zero, 7 - zero) / 8 for v, s in zip(row, steps, strict=True)] for row in x
+    ]
+    np.testing.assert_array_equal(out, np.reshape(expected, x.shape))
+
+
+@pytest.mark.skipif(NO_JIT, reason="needs many samples")
+@pytest.mark.parametrize("cols", [1, 7, 256])
+def test_quick_normals_are_normal_to_the_tails(cols):
+    """Kolmogorov-Smirnov at 4e5 samples (p > 1e-4), and the expected number beyond 4 sigma."""
+    y = np.zeros((400_000 // cols, cols), np.float32)
+    noise_kernels.add_noise(y, np.ones_like(y), quantiles(), stream_key(3, "t"), np.uint64(0))
+    draws = y.ravel()
+    assert stats.kstest(draws, "norm").pvalue > 1e-4
+    expected = draws.size * 2 * stats.norm.sf(4)
+    assert abs(np.count_nonzero(np.abs(draws) > 4) - expected) < 4 * np.sqrt(expected)
+    assert abs(np.corrcoef(draws[1:], draws[:-1])[0, 1]) < 4 / np.sqrt(draws.size)
 
 
 @pytest.mark.parametrize("wire", ["0", "2.5", "200"])
@@ -259,7 +301,7 @@ def test_per_read_noise_equals_brute_force_draws(model, weights):
         device = np.maximum(base + sigma * rng.normal(size=base.shape), 1e-8)
         g = model.cell.cell_conductance(device)
         g = (g / model.span).astype(np.float32)
-        t = [a * model._transfer(a) for a in g]
+        t = [a * model.programmer.transfer(a) for a in g]
         brute[k] = (x - model.rest) @ (t[0] - t[1])
     np.testing.assert_allclose(many.std(axis=0), brute.std(axis=0), rtol=0.12)
     np.testing.assert_allclose(many.mean(axis=0), brute.mean(axis=0), atol=4 * brute.std() / 34)
@@ -309,7 +351,7 @@ def test_threads_do_not_change_a_bit():
         "w = np.random.default_rng(0).uniform(-1, 1, (40, 300))\n"
         "a = m.program(w, noise='per-read')\n"
         "y = m.multiply(a, w.T[:200], seed=1)\n"
-        "print(hashlib.sha256(a.matrix.tobytes() + a.terms.tobytes() + y.tobytes()).hexdigest())\n"
+        "print(hashlib.sha256(a.effective.tobytes() + y.tobytes()).hexdigest())\n"
     )
     found = set()
     for threads in ("1", "2"):

@@ -1,0 +1,272 @@
+"""Draws that are pure functions of a key and a counter, and what is drawn: writes and reads.
+
+Any thread may draw any number, in any order. Device noise stands here with its generator because
+numba's cache does not notice changes in another file.
+"""
+
+# mypy: allow-untyped-defs
+import math
+
+import numpy as np
+from numba import njit, prange
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_2 = np.uint64(0x94D049BB133111EB)
+_S30, _S27, _S31 = np.uint64(30), np.uint64(27), np.uint64(31)
+_S11, _S32, _LAYER = np.uint64(11), np.uint64(32), np.uint64(127)
+_ONE = np.uint64(1)
+_RETRY = np.uint64(0xD1342543DE82EF95)
+_U20, _FRACTION, _STEP = np.uint32(20), np.uint32(0xFFFFF), np.float32(2.0**-20)
+_CHUNK = 4096  # outputs of one pass: its work arrays stay in the first-level cache
+
+_ZIG_R = 3.442619855899
+_ZIG_V = 9.91256303526217e-3
+
+
+def _ziggurat() -> tuple[np.ndarray, np.ndarray]:
+    """Layer edges and acceptance ratios of Doornik's ZIGNOR with 128 layers."""
+    x = np.zeros(129)
+    f = math.exp(-0.5 * _ZIG_R * _ZIG_R)
+    x[0], x[1] = _ZIG_V / f, _ZIG_R
+    for i in range(2, 128):
+        x[i] = math.sqrt(-2.0 * math.log(_ZIG_V / x[i - 1] + f))
+        f = math.exp(-0.5 * x[i] * x[i])
+    return x, x[1:] / x[:-1]
+
+
+_ZIG_X, _ZIG_RATIO = _ziggurat()
+
+
+@njit(cache=True)
+def _mix(z):
+    """Splitmix64 finaliser (Steele, Lea and Flood, OOPSLA 2014)."""
+    z = (z ^ (z >> _S30)) * _MIX_1
+    z = (z ^ (z >> _S27)) * _MIX_2
+    return z ^ (z >> _S31)
+
+
+@njit(cache=True)
+def _uniform(key, counter):
+    """Uniform number in (0, 1) that depends on key and counter alone."""
+    return (
+        np.float64(np.int64(_mix(key + (counter + _ONE) * _GOLDEN) >> _S11)) + 0.5
+    ) * 1.1102230246251565e-16
+
+
+@njit(cache=True)
+def _normal_slow(key, counter, word):
+    """Wedges and tail of the ziggurat: fresh words from a second counter sequence."""
+    state = _mix(key ^ _mix(counter * _RETRY + _ONE))
+    step = np.uint64(0)
+    while True:
+        layer = np.int64(word & _LAYER)
+        u = np.float64(np.int64(word >> _S11)) * 2.220446049250313e-16 - 1.0
+        if abs(u) < _ZIG_RATIO[layer]:
+            return u * _ZIG_X[layer]
+        if layer == 0:
+            while True:
+                a = -math.log(_uniform(state, step)) / _ZIG_R
+                b = -math.log(_uniform(state, step + _ONE))
+                step = step + _ONE + _ONE
+                if 2.0 * b > a * a:
+                    return _ZIG_R + a if u > 0.0 else -_ZIG_R - a
+        x = u * _ZIG_X[layer]
+        f0 = math.exp(-0.5 * (_ZIG_X[layer] ** 2 - x * x))
+        f1 = math.exp(-0.5 * (_ZIG_X[layer + 1] ** 2 - x * x))
+        if f1 + _uniform(state, step) * (f0 - f1) < 1.0:
+            return x
+        word = _mix(state + (step + _ONE + _ONE) * _GOLDEN)
+        step = step + _ONE + _ONE
+
+
+@njit(cache=True)
+def _normal(key, counter):
+    """Standard normal number that depends on key and counter alone (ziggurat, exact)."""
+    word = _mix(key + (counter + _ONE) * _GOLDEN)
+    layer = np.int64(word & _LAYER)
+    u = np.float64(np.int64(word >> _S11)) * 2.220446049250313e-16 - 1.0
+    if abs(u) < _ZIG_RATIO[layer]:
+        return u * _ZIG_X[layer]
+    return _normal_slow(key, counter, word)
+
+
+@njit(cache=True, parallel=True)
+def fill_normal(key, start, out):
+    """Fill ``out`` (flat) with the normals of counters ``start, start + 1, ...``."""
+    for block in prange((out.size + 4095) // 4096):
+        for i in range(block * 4096, min(out.size, (block + 1) * 4096)):
+            out[i] = _normal(key, start + np.uint64(i))
+
+
+@njit(cache=True, parallel=True)
+def fill_uniform(key, start, out):
+    """Fill ``out`` (flat) with the uniforms of counters ``start, start + 1, ...``."""
+    for block in prange((out.size + 4095) // 4096):
+        for i in range(block * 4096, min(out.size, (block + 1) * 4096)):
+            out[i] = _uniform(key, start + np.uint64(i))
+
+
+@njit(cache=True)
+def _lookup(table, x):
+    """Linear interpolation on the uniform grid 0..n-1, clamped."""
+    x = min(max(x, 0.0), table.size - 1.0)
+    k = min(np.int64(x), table.size - 2)
+    return table[k] + (x - k) * (table[k + 1] - table[k])
+
+
+@njit(cache=True, parallel=True)
+def look_up(x, step, table, out):
+    """``out = table(x / step)``, linear, clamped; flat arrays."""
+    for block in prange((x.size + 4095) // 4096):
+        for i in range(block * 4096, min(x.size, (block + 1) * 4096)):
+            out[i] = _lookup(table, x[i] / step)
+
+
+@njit(cache=True, parallel=True)
+def write(
+    g, scale, to_rram, to_cell, grid, sigma_write, sigma_read, keys, stuck, column, frozen, lowest,
+    highest, device, written, read, deviation,
+):  # fmt: skip
+    """Program devices to the cell conductances ``g``: draw write and read noise per device.
+
+    Parameters
+    ----------
+    g : (rows, cols) float32 array
+        Target cell conductances, normalised.
+    scale : float
+        Conductance unit: ``g * scale`` is in S.
+    to_rram, to_cell : (n,) float64 array
+        Ratio G/g over cell conductance and g/G over RRAM conductance, on uniform grids.
+    grid : (3,) float64 array
+        Steps of these grids [S] and of the sqrt(G) grid of the noise tables [S^0.5].
+    sigma_write, sigma_read : (n,) float64 array
+        Noise over sqrt(G) [S].
+    keys : (3,) uint64 array
+        Streams of write noise, read noise and stuck devices.
+    stuck : float
+        Probability that a device is stuck at the lowest conductance.
+    column : int
+        Index of the first column: with the row it is the counter of the stream.
+    frozen : bool
+        Draw the read noise once (into ``read``); otherwise ``read`` equals ``written``.
+    device : (rows, cols) float32 array
+        Receives the RRAM conductance [S], read noise included when frozen.
+    written, read : (rows, cols) float32 array
+        Receive the cell conductance before and after read noise, normalised.
+    deviation : (rows, cols) float32 array
+        Receives the per-read standard deviation of the cell conductance, normalised.
+    """
+    rows, cols = g.shape
+    g_step, rram_step, noise_step = 1.0 / grid[0], 1.0 / grid[1], 1.0 / grid[2]
+    write_key, read_key, stuck_key = keys[0], keys[1], keys[2]
+    for i in prange(rows):
+        row = np.uint64(i) << _S32
+        for c in range(cols):
+            counter = row + np.uint64(column + c)
+            x = g[i, c] * scale
+            x *= _lookup(to_rram, x * g_step)
+            s = _lookup(sigma_write, math.sqrt(x) * noise_step)
+            if s > 0.0:
+                x += s * _normal(write_key, counter)
+            if stuck > 0.0 and _uniform(stuck_key, counter) < stuck:
+                x = lowest
+            x = min(max(x, lowest), highest)
+            ratio = _lookup(to_cell, x * rram_step)
+            written[i, c] = x * ratio / scale
+            s = _lookup(sigma_read, math.sqrt(x) * noise_step)
+            # d ln g / d ln G of a cell with a resistance in series equals g / G
+            deviation[i, c] = s * ratio * ratio / scale
+            if frozen and s > 0.0:
+                x = min(max(x + s * _normal(read_key, counter), lowest), highest)
+            read[i, c] = x * _lookup(to_cell, x * rram_step) / scale
+            device[i, c] = x
+
+
+@njit(cache=True)
+def _tail(state, edge):
+    """Normal beyond -edge or edge, the smaller end of a stratum (Marsaglia's tail method)."""
+    step = np.uint64(0)
+    while True:
+        a = -math.log(_uniform(state, step)) / abs(edge)
+        b = -math.log(_uniform(state, step + _ONE))
+        step = step + _ONE + _ONE
+        if 2.0 * b > a * a:
+            return np.float32(edge + a if edge > 0.0 else edge - a)
+
+
+@njit(cache=True)
+def _quick_normals(key, first, table, words, out):
+    """Fill ``out`` with normals: inverse distribution, linear in 4096 strata of equal probability.
+
+    One pass an operation, so that each runs at the speed of the processor's vectors. The two
+    outermost strata, one draw in 2048, are drawn exactly. Number c comes from half of the word
+    ``first + c // 2`` of the stream.
+    """
+    for k in range(words.size):
+        words[k] = _mix(key + (first + np.uint64(k + 1)) * _GOLDEN)
+    parts = words.view(np.uint32)
+    outermost = 0
+    for c in range(out.size):
+        stratum = np.int32(parts[c] >> _U20)
+        fraction = np.float32(np.int32(parts[c] & _FRACTION)) * _STEP
+        low = table[stratum]
+        out[c] = low + fraction * (table[stratum + 1] - low)
+        outermost += (stratum == 0) | (stratum == 4095)
+    if outermost:
+        for c in range(out.size):
+            stratum = np.int32(parts[c] >> _U20)
+            if stratum == 0 or stratum == 4095:
+                edge = table[max(stratum, 1)]
+                out[c] = _tail(_mix(words[c >> 1] + np.uint64(c & 1)), edge)
+
+
+@njit(cache=True)
+def _add_noise_block(y, variance, key, first, table):
+    """Add noise to a few samples; each takes a whole number of words."""
+    zero = np.float32(0.0)
+    samples, cols = y.shape
+    halves = (cols + 1) // 2
+    words = np.empty(samples * halves, np.uint64)
+    normals = np.empty(samples * halves * 2, np.float32)
+    _quick_normals(key, first * np.uint64(halves), table, words, normals)
+    if cols == 2 * halves:  # one long loop
+        flat, variances = y.reshape(-1), variance.reshape(-1)
+        for k in range(flat.size):
+            flat[k] += math.sqrt(max(variances[k], zero)) * normals[k]
+        return
+    for m in range(samples):
+        row = m * halves * 2
+        for c in range(cols):
+            y[m, c] += math.sqrt(max(variance[m, c], zero)) * normals[row + c]
+
+
+@njit(cache=True)
+def add_noise(y, variance, table, key, first):
+    """Add normals to y, in place.
+
+    Parameters
+    ----------
+    y : (samples, cols) float32 array
+    variance : (samples, cols) float32 array
+    table : (4097,) float32 array
+        Quantiles of the normal distribution at 0, 1/4096 ... 1.
+    key : uint64
+        Stream.
+    first : uint64
+        Number of the first sample: draws depend on it and on the column alone.
+    """
+    step = max(1, _CHUNK // max(1, y.shape[1]))
+    for lo in range(0, y.shape[0], step):
+        hi = min(y.shape[0], lo + step)
+        _add_noise_block(y[lo:hi], variance[lo:hi], key, first + np.uint64(lo), table)
+
+
+@njit(cache=True, parallel=True)
+def add_noise_parallel(y, variance, table, key, first):
+    """Do :func:`add_noise` on all threads: the same numbers."""
+    step = max(1, _CHUNK // max(1, y.shape[1]))
+    for block in prange((y.shape[0] + step - 1) // step):
+        lo = block * step
+        hi = min(y.shape[0], lo + step)
+        _add_noise_block(y[lo:hi], variance[lo:hi], key, first + np.uint64(lo), table)

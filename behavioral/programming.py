@@ -1,0 +1,182 @@
+"""Programming: from normalised weights to the conductances of main and error pairs.
+
+Normalised as in :mod:`behavioral.crossbar`.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from behavioral.cell import ProgrammingTables
+from behavioral.kernels import ladder
+from behavioral.kernels import noise as kernels
+from behavioral.noise import stream_key
+
+Float32 = NDArray[np.float32]
+Noise = Literal["none", "frozen", "per-read"]
+
+PREDISTORTION_STEPS = 6
+
+
+@dataclass(frozen=True)
+class Job:
+    """How one array is to be programmed.
+
+    Attributes
+    ----------
+    seed : tuple of int
+        Names the random streams.
+    noise : "none", "frozen" or "per-read"
+    slices : 1 or 2
+    predistort : bool
+        Choose conductances so that the effective matrix, wires included, is the target.
+    gain : float32
+        Mean gain of the non-linear cells.
+    """
+
+    seed: tuple[int, ...]
+    noise: Noise
+    slices: int
+    predistort: bool
+    gain: np.float32
+
+
+@dataclass(frozen=True)
+class Written:
+    """One array after programming; conductances normalised, ``device`` in S."""
+
+    device: Float32
+    written: Float32
+    read: Float32
+    z: Float32
+    variance: Float32
+
+
+@dataclass(frozen=True)
+class Group:
+    """Columns that share one error-slice gain.
+
+    Attributes
+    ----------
+    pair : (rows, cols) float32 arrays
+        Cell conductances of the positive and negative main array.
+    effective : (rows, cols) float32 array
+        Ohmic matrix of all arrays.
+    extra : (rows, cols) float32 array or None
+        The share of the error pair in it.
+    variance : (rows, cols) float32 array
+        Per-read variance of the matrix.
+    devices : (2 slices, rows, cols) float32 array [S]
+    error_scale : float
+    clipped : int
+        Cells whose target lay above g_max.
+    """
+
+    pair: tuple[Float32, Float32]
+    effective: Float32
+    extra: Float32 | None
+    variance: Float32
+    devices: Float32
+    error_scale: float
+    clipped: int
+
+
+@dataclass(frozen=True)
+class Programmer:
+    """Writes arrays of one device and technology.
+
+    Attributes
+    ----------
+    tables : ProgrammingTables
+        Conductance ratios and noise of the device.
+    span : float
+        Conductance unit [S].
+    g_min : float32
+        Smallest cell conductance, normalised.
+    r, r_end : float
+        Wire resistance per cell and after the last one, normalised.
+    stuck_off_rate : float
+    """
+
+    tables: ProgrammingTables
+    span: float
+    g_min: np.float32
+    r: float
+    r_end: float
+    stuck_off_rate: float
+
+    def transfer(self, g: Float32) -> Float32:
+        """Return the share of each cell's current that reaches the read-out, (rows, cols)."""
+        out = np.empty_like(g)
+        ladder.transfer_profile(g, self.r, self.r_end, out)
+        return out
+
+    def targets(self, w: Float32, job: Job) -> tuple[Float32, Float32, int]:
+        """Cell conductances of a pair whose effective matrix is w, within the reachable range."""
+        gain = job.gain if job.predistort else np.float32(1.0)
+        low = self.g_min * gain
+        top = low + gain
+        g_pos, g_neg = np.empty_like(w), np.empty_like(w)
+        z_pos = z_neg = np.ones_like(w)
+        clipped = ladder.retarget(w, low, top, z_pos, z_neg, g_pos, g_neg)
+        for _ in range(PREDISTORTION_STEPS if job.predistort else 0):
+            z_pos, z_neg = self.transfer(g_pos), self.transfer(g_neg)
+            clipped = ladder.retarget(w, low, top, z_pos, z_neg, g_pos, g_neg)
+        return g_pos / gain, g_neg / gain, int(clipped)
+
+    def write(self, g: Float32, label: str, column: int, job: Job) -> Written:
+        """Write one array to its target cell conductances."""
+        tables, quiet = self.tables, job.noise == "none"
+        names = [f"{what}/{label}" for what in ("write", "read", "stuck")]
+        keys = np.array([stream_key(job.seed, name) for name in names], np.uint64)
+        device, written, read, deviation = (np.empty_like(g) for _ in range(4))
+        with np.errstate(over="ignore"):  # 64-bit wrap-around is meant
+            kernels.write(
+                g,
+                self.span,
+                tables.to_rram,
+                tables.to_cell,
+                tables.steps,
+                tables.sigma_write * (not quiet),
+                tables.sigma_read * (not quiet),
+                keys,
+                0.0 if quiet else self.stuck_off_rate,
+                column,
+                job.noise == "frozen",
+                tables.lowest,
+                tables.highest,
+                device,
+                written,
+                read,
+                deviation,
+            )
+        z = self.transfer(read * job.gain)
+        return Written(device, written, read, z, (z * deviation * job.gain) ** 2)
+
+    def program(self, w: Float32, lo: int, job: Job) -> Group:
+        """Program columns that share one error-slice gain; the first of them is column lo."""
+        target_pos, target_neg, clipped = self.targets(w, job)
+        pos = self.write(target_pos, "main+", lo, job)
+        neg = self.write(target_neg, "main-", lo, job)
+        pair = (pos.read, neg.read)
+        effective = (pos.read * pos.z - neg.read * neg.z) * job.gain
+        if job.slices == 1:
+            devices = np.stack([pos.device, neg.device])
+            variance = pos.variance + neg.variance
+            return Group(pair, effective, None, variance, devices, 1.0, clipped)
+        weight_pos, weight_neg = (pos.z, neg.z) if job.predistort else (1.0, 1.0)
+        error = (pos.written - target_pos) * weight_pos - (neg.written - target_neg) * weight_neg
+        largest = float(np.abs(error).max(initial=0.0))
+        scale = np.float32(1.0 / largest if largest > 0.0 else 1.0 / self.g_min)
+        error_pos, error_neg, more = self.targets(np.clip(-error * scale, -1.0, 1.0), job)
+        extra_pos = self.write(error_pos, "error+", lo, job)
+        extra_neg = self.write(error_neg, "error-", lo, job)
+        extra = (extra_pos.read * extra_pos.z - extra_neg.read * extra_neg.z) * job.gain / scale
+        variance = pos.variance + neg.variance
+        variance += (extra_pos.variance + extra_neg.variance) / scale**2
+        devices = np.stack([pos.device, neg.device, extra_pos.device, extra_neg.device])
+        return Group(
+            pair, effective + extra, extra, variance, devices, float(scale), clipped + more
+        )
