@@ -17,7 +17,7 @@ SingleArray = NDArray[np.float32]
 
 NO_VALUES = np.empty(0, np.float32)
 _SERIAL_BELOW = 1 << 15  # conversions that one thread finishes before others would wake up
-_BLOCK_BYTES = 128 * 1024  # tables of one column block: a part of the second-level cache
+_BLOCK = 64  # columns at a time: fewer would not fill the vectors, more not stay in the cache
 
 
 @dataclass(frozen=True)
@@ -100,11 +100,10 @@ def convert(
         out = np.empty(y.shape, dtype)
     elif out.shape != y.shape or out.dtype != dtype:
         raise ParameterError(f"out is {out.dtype} {out.shape}; it must be {dtype} {y.shape}")
-    block = max(16, min(256, _BLOCK_BYTES // unit.table[0].nbytes))
     serial = y.size < _SERIAL_BELOW or numba.get_num_threads() == 1
     kernel = kernels.convert if serial else kernels.convert_parallel
     bottom = np.float32(-np.inf if unit.flat_below else unit.floor * unit.table.shape[1])
-    clipped = int(kernel(unit.table, y, line, bottom, values, ends, out, 256, block))
+    clipped = int(kernel(unit.table, y, line, bottom, values, ends, out, _BLOCK))
     if clipped:
         refuse_nan(y, line)
     return out, clipped

@@ -19,6 +19,7 @@ from behavioral.kernels import newton
 from behavioral.kernels import noise as noise_kernels
 from behavioral.noise import NoiseLaw, generator, quantiles, seed_path, stream_key
 from behavioral.programming import Group, Job, Noise, Programmer
+from behavioral.threads import product
 from circuits.errors import ParameterError, SimulationError, TableRangeError
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ Float32 = NDArray[np.float32]
 TILE_COLUMNS = 256  # columns that share one error-slice gain k
 FIT_SAMPLES = 48
 PARALLEL_FROM = 32768  # outputs below which starting threads costs more than it brings
-PRODUCT_ROWS = 512  # samples of one BLAS call
 KINDS = ("none", "pointwise", "fitted", "fine", "auto")
 
 
@@ -413,16 +413,6 @@ class CrossbarModel:
 def _threads(size: int) -> bool:
     """Return whether a kernel over so many numbers is worth starting threads."""
     return size >= PARALLEL_FROM and get_num_threads() > 1
-
-
-def product(a: Float32, b: Float32) -> Float32:
-    """Return a @ b in blocks of `PRODUCT_ROWS`, so that the bits do not depend on the batch."""
-    if len(a) <= PRODUCT_ROWS:
-        return a @ b
-    out = np.empty((len(a), b.shape[1]), np.float32)
-    for lo in range(0, len(a), PRODUCT_ROWS):
-        np.matmul(a[lo : lo + PRODUCT_ROWS], b, out=out[lo : lo + PRODUCT_ROWS])
-    return out
 
 
 def typical_inputs(rows: int, samples: int = FIT_SAMPLES) -> Float32:

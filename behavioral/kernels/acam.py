@@ -17,6 +17,7 @@ from numba import njit, prange
 _SHIFT = 16
 _FRACTION = np.float32(1.0 / 65536.0)
 _RUN = 256  # outputs that narrow units convert in one go
+_SAMPLES = 1024  # samples of few columns that a thread takes at a time
 
 
 @njit(cache=True, nogil=True)
@@ -280,31 +281,48 @@ def _convert_run(table, cells, y, line, offset, bottom, values, ends, index, out
 
 
 @njit(cache=True, nogil=True)
-def _convert_rows(table, y, line, bottom, values, ends, out, column_block):  # type: ignore[no-untyped-def]
-    """Convert samples on one thread: block of columns by block, or many narrow samples at once."""
-    batch, columns = y.shape
+def _convert_wide(table, y, line, bottom, values, ends, out, first, last):  # type: ignore[no-untyped-def]
+    """Convert all samples of the columns first..last, whose tables stay in the cache."""
     cells = table.shape[1]
-    entries = table.reshape(-1)
+    top, final, zero = np.float32(cells), np.uint32(cells - 1), np.float32(0.0)
+    shared = table.shape[0] == 1
+    entries = table.reshape(-1) if shared else table[first:last].reshape(-1)
+    width = last - first
+    offset, index = np.zeros(width, np.uint32), np.empty(width, np.uint32)
+    for j in range(0 if shared else width):
+        offset[j] = np.uint32(j) * np.uint32(cells)
+    scale, shift = line[0, first:last].copy(), line[1, first:last].copy()
+    low, span = ends[0, first:last].copy(), ends[1, first:last].copy()
+    inside = 0
+    for b in range(y.shape[0]):
+        for j in range(width):
+            t = (y[b, first + j] * scale[j] + shift[j]) * top
+            inside += (t >= bottom) & (t <= top)
+            t = t if t > zero else zero
+            t = t if t < top else top
+            index[j] = offset[j] + min(np.uint32(np.int32(t)), final)
+        if values.size:
+            for j in range(width):
+                out[b, first + j] = low[j] + span[j] * values[entries[index[j]]]
+        else:
+            for j in range(width):
+                out[b, first + j] = entries[index[j]]
+    return y.shape[0] * width - inside
+
+
+@njit(cache=True, nogil=True)
+def _convert_narrow(table, y, line, bottom, values, ends, out):  # type: ignore[no-untyped-def]
+    """Convert samples of few columns, many samples in one run."""
+    columns, cells = y.shape[1], table.shape[1]
     together = max(1, _RUN // max(columns, 1))
     offset = np.zeros(together * columns, np.uint32)
-    for j in range(offset.size if table.shape[0] > 1 else 0):
-        offset[j] = np.uint32(j % columns) * np.uint32(cells)
-    clipped = 0
-    if together == 1:
-        index = np.empty(column_block, np.uint32)
-        for c in range(0, columns, column_block):
-            d = min(c + column_block, columns)
-            for b in range(batch):
-                clipped += _convert_run(
-                    entries, cells, y[b, c:d], line[:, c:d], offset[c:d], bottom, values,
-                    ends[:, c:d], index, out[b, c:d],
-                )  # fmt: skip
-        return clipped
     index = np.empty(offset.size, np.uint32)
     lines, every = np.empty((2, offset.size), np.float32), np.empty((2, offset.size), np.float32)
     for j in range(offset.size):
+        offset[j] = np.uint32(j % columns) * np.uint32(cells if table.shape[0] > 1 else 0)
         lines[:, j], every[:, j] = line[:, j % columns], ends[:, j % columns]
-    flat, result = y.reshape(-1), out.reshape(-1)
+    entries, flat, result = table.reshape(-1), y.reshape(-1), out.reshape(-1)
+    clipped = 0
     for lo in range(0, flat.size, max(offset.size, 1)):
         hi = min(flat.size, lo + offset.size)
         clipped += _convert_run(
@@ -314,7 +332,7 @@ def _convert_rows(table, y, line, bottom, values, ends, out, column_block):  # t
 
 
 @njit(cache=True, nogil=True)
-def convert(table, y, line, bottom, values, ends, out, row_block, column_block):  # type: ignore[no-untyped-def]
+def convert(table, y, line, bottom, values, ends, out, block):  # type: ignore[no-untyped-def]
     """Convert ``u = y * scale + shift`` through the step tables on one thread.
 
     Parameters
@@ -330,31 +348,39 @@ def convert(table, y, line, bottom, values, ends, out, row_block, column_block):
     ends : (2, columns) float32 array
         Base and width: with values, what is emitted is ``base + width * value``.
     out : (batch, columns) array, overwritten.
-    row_block, column_block : int
-        Block sizes; columns of a block should fit the first-level cache.
+    block : int
+        Columns whose tables fit the second-level cache together.
 
     Returns
     -------
     clipped : int
         Inputs outside [bottom, 1], NaN included.
     """
-    batch = y.shape[0]
+    columns = y.shape[1]
+    if columns <= block:
+        return _convert_narrow(table, y, line, bottom, values, ends, out)
     clipped = 0
-    for r in range(0, batch, row_block):
-        s = min(r + row_block, batch)
-        clipped += _convert_rows(table, y[r:s], line, bottom, values, ends, out[r:s], column_block)
+    for first in range(0, columns, block):
+        last = min(first + block, columns)
+        clipped += _convert_wide(table, y, line, bottom, values, ends, out, first, last)
     return clipped
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def convert_parallel(table, y, line, bottom, values, ends, out, row_block, column_block):  # type: ignore[no-untyped-def]
-    """Multi-threaded twin of `convert`: the same blocks, the same bits."""
-    batch = y.shape[0]
+def convert_parallel(table, y, line, bottom, values, ends, out, block):  # type: ignore[no-untyped-def]
+    """Multi-threaded twin of `convert`: the same bits."""
+    batch, columns = y.shape
     clipped = 0
-    for block in prange((batch + row_block - 1) // row_block):
-        r = block * row_block
-        s = min(r + row_block, batch)
-        clipped += _convert_rows(table, y[r:s], line, bottom, values, ends, out[r:s], column_block)
+    if columns <= block:
+        for part in prange((batch + _SAMPLES - 1) // _SAMPLES):
+            r = part * _SAMPLES
+            s = min(r + _SAMPLES, batch)
+            clipped += _convert_narrow(table, y[r:s], line, bottom, values, ends, out[r:s])
+        return clipped
+    for part in prange((columns + block - 1) // block):
+        first = part * block
+        last = min(first + block, columns)
+        clipped += _convert_wide(table, y, line, bottom, values, ends, out, first, last)
     return clipped
 
 

@@ -12,6 +12,31 @@ import numpy as np
 from numba import njit, prange
 
 
+@njit(cache=True, nogil=True)
+def _encode_row(x, gain, logs, first, step, section, block, level, code):  # type: ignore[no-untyped-def]
+    """One row of `encode`, one pass an operation; returns (shift, clipped)."""
+    top, size = np.float32(logs.shape[1] - 1), x.size
+    last, zero = np.uint16(logs.shape[1] - 1), np.uint16(section // 2 - 1)
+    inside = 0
+    for k in range(size):
+        t = abs(x[k]) * gain + np.float32(0.5)
+        below = t < top + np.float32(1.0)  # false for NaN as well
+        inside += below
+        level[k] = np.uint16(np.int32(t if below else top))
+    units = logs.shape[0]
+    for start in range(0, size, units):  # runs over the units without a division
+        for k in range(start, min(start + units, size)):
+            code[k] = logs[first + (k - start) * step, min(level[k], last)]
+    least = zero
+    for k in range(size):
+        least = min(least, code[k])
+    shift = least if block and least < zero else np.uint16(0)
+    for k in range(size):
+        fallen = code[k] - shift if code[k] != zero else zero
+        code[k] = fallen + np.uint16(section) * np.uint16(x[k] < np.float32(0.0))
+    return np.int64(shift), size - inside
+
+
 @njit(cache=True, nogil=True, parallel=True)
 def encode(x, ceiling, logs, section, block, by_row, code, shift):  # type: ignore[no-untyped-def]
     """Convert values to packed log codes: sign, linear DAC code, log table of the unit.
@@ -36,29 +61,19 @@ def encode(x, ceiling, logs, section, block, by_row, code, shift):  # type: igno
     clipped : int
         Values beyond the ceiling, NaN included.
     """
-    units, top = logs.shape[0], np.float32(logs.shape[1] - 1)
-    zero = section // 2 - 1
+    rows, units = x.shape[1], logs.shape[0]
+    top = np.float32(logs.shape[1] - 1)
+    chunk = 16
     clipped = 0
-    for r in prange(x.shape[0] * x.shape[1]):
-        z, m = np.int64(r) // x.shape[1], np.int64(r) % x.shape[1]
-        gain = top / ceiling[z, m]
-        least = np.int64(zero)
-        outside = 0
-        for k in range(x.shape[2]):
-            t = abs(x[z, m, k]) * gain + np.float32(0.5)
-            inside = t < top + np.float32(1.0)
-            outside += not inside
-            level = np.int64(t) if inside else logs.shape[1] - 1
-            step = np.int64(logs[(m if by_row else k) % units, level])
-            least = min(least, step)
-            code[z, m, k] = step + section * (x[z, m, k] < 0)
-        clipped += outside
-        shift[z, m] = 0
-        if block and 0 < least < zero:
-            shift[z, m] = least
-            for k in range(x.shape[2]):
-                if code[z, m, k] % section != zero:
-                    code[z, m, k] -= least
+    for job in prange((x.shape[0] * rows + chunk - 1) // chunk):
+        level = np.empty(x.shape[2], np.uint16)
+        for r in range(np.int64(job) * chunk, min((np.int64(job) + 1) * chunk, x.shape[0] * rows)):
+            z, m = r // rows, r % rows
+            shift[z, m], outside = _encode_row(
+                x[z, m], top / ceiling[z, m], logs, m % units if by_row else 0, int(not by_row),
+                section, block, level, code[z, m],
+            )  # fmt: skip
+            clipped += outside
     return clipped
 
 
@@ -185,11 +200,13 @@ def multiply(a, b, tables, a_scale, b_scale, out):  # type: ignore[no-untyped-de
     a_scale, b_scale : (rows,) float32 arrays
     out : (rows, k) float32 array, overwritten.
     """
+    units = tables.shape[0]
     for m in range(a.shape[0]):
         scale = a_scale[m] * b_scale[m]
-        for k in range(a.shape[1]):
-            word = np.int64(a[m, k]) + np.int64(b[m, k])
-            out[m, k] = np.float32(tables[k % tables.shape[0], word]) * scale
+        for first in range(0, a.shape[1], units):
+            for k in range(first, min(first + units, a.shape[1])):
+                word = np.int64(a[m, k]) + np.int64(b[m, k])
+                out[m, k] = np.float32(tables[k - first, word]) * scale
 
 
 @njit(cache=True, nogil=True)
@@ -203,14 +220,15 @@ def _softmax_row(scores, limit, delta, steps, logs, exps, zero, code):  # type: 
     for n in range(limit):
         invalid |= not scores[n] < np.float32(np.inf)  # true for NaN as well
         peak = max(peak, scores[n])
-    total = np.int64(0)
+    total, unit = np.int64(0), 0
     for n in range(code.size):
         fall = steps
         if n < limit and scores[n] > np.float32(-np.inf) and not invalid:
             fall = (peak - scores[n]) / delta + np.float32(0.5)
         step = np.int64(fall) if fall < steps else zero
         code[n] = step
-        total += np.int64(exps[n % exps.shape[0], step])
+        total += np.int64(exps[unit, step])
+        unit = unit + 1 if unit + 1 < exps.shape[0] else 0
     power, mantissa = 0, total
     while mantissa >= logs.size:  # keep the leading bits, rounded
         power += 1

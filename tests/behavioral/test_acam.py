@@ -295,7 +295,7 @@ def test_conversion_equals_its_twin(batch, columns, shared, dequantise, bottom, 
     for kernel in (kernels.convert, kernels.convert_parallel):
         out = np.empty(y.shape, np.float32 if dequantise else np.uint8)
         with np.errstate(over="ignore"):  # float32 overflow of the extreme inputs is meant
-            assert kernel(table, y, line, bottom, values, ends, out, 2, 16) == clipped
+            assert kernel(table, y, line, bottom, values, ends, out, 16) == clipped
         np.testing.assert_allclose(out, expected, rtol=1e-6, atol=1e-6)  # products may be fused
 
 
