@@ -30,10 +30,10 @@ def powers(degree: int = DEGREE) -> list[tuple[int, int]]:
 class ProgrammingTables:
     """Look-up grids of the programming kernel: conductance ratios and noise."""
 
-    to_rram: FloatArray
-    to_cell: FloatArray
-    sigma_write: FloatArray
-    sigma_read: FloatArray
+    to_rram: NDArray[np.float32]
+    to_cell: NDArray[np.float32]
+    sigma_write: NDArray[np.float32]
+    sigma_read: NDArray[np.float32]
     steps: FloatArray
     lowest: float
     highest: float
@@ -165,4 +165,12 @@ class Cell:
         noise_step, sigma_write = write.over_sqrt(highest)
         _, sigma_read = read.over_sqrt(highest)
         steps = np.array([g[1], rram[1], noise_step])
-        return ProgrammingTables(to_rram, to_cell, sigma_write, sigma_read, steps, lowest, highest)
+        return ProgrammingTables(
+            to_rram.astype(np.float32),
+            to_cell.astype(np.float32),
+            sigma_write.astype(np.float32),
+            sigma_read.astype(np.float32),
+            steps,
+            lowest,
+            highest,
+        )

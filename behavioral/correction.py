@@ -9,8 +9,8 @@ split into
    enters the effective matrix, wires included;
 2. a function of the row's own voltage, shared by all columns, is applied to the inputs before the
    product; where wires are long it also knows the *mean* bit-line profile of the present inputs;
-3. per-column terms in the output y and the common-mode current s enter the matrix; where that is
-   not enough, two more grow with the mean square of the inputs.
+3. where that leaves more than a twentieth of an LSB, per-column terms in the output y and the
+   common-mode current s enter the matrix, and two more grow with the mean square of the inputs.
 """
 
 from dataclasses import dataclass, replace
@@ -31,6 +31,7 @@ BASIS = 5  # Legendre functions that carry the mean bit-line profile
 RIDGE = 1e-5  # relative to the square of each term: keeps dead columns finite
 # LSB rms on the fit samples: below it the bit-line profile is not worth its time.
 ENOUGH = 0.05
+SAMPLED = 16  # columns that are looked at first
 WORTH = 0.8  # the profile is used if it lowers the residual to this share
 
 Kind = Literal["none", "pointwise", "fitted", "fine", "auto"]
@@ -109,6 +110,10 @@ class _Ohmic:
     @property
     def effective(self) -> Float32:
         return self.ohmic * self.z
+
+    def columns(self, chosen: NDArray[np.int64]) -> "_Ohmic":
+        parts = (self.g, self.alpha, self.ohmic, self.z)
+        return _Ohmic(*(np.ascontiguousarray(part[:, chosen]) for part in parts))
 
 
 def no_correction(matrix: Float32) -> Correction:
@@ -249,10 +254,17 @@ def fit(
     kind : "pointwise", "fitted", "fine" or "auto"
         Each input on its own; with the mean bit-line profile; with a second product for what
         cells of different conductance do differently; the first of these if it does, else the
-        second.
+        second. "auto" also does without fitted terms if they are not missed in a few columns.
     """
     column = _Column.of(cell, span, pairs, x, r, r_end)
-    target = first_order(cell, column.pairs, x - np.float32(rest), r, r_end)
+    inputs = x - np.float32(rest)
+    if kind == "auto":
+        found, some = column.pointwise(x), column.some(SAMPLED)
+        target = first_order(cell, some.pairs, inputs, r, r_end)
+        rms = _residual(some.pointwise(x), target, x, rest)
+        if rms <= ENOUGH:
+            return replace(found, rms=rms)
+    target = first_order(cell, column.pairs, inputs, r, r_end)
     if kind in ("fitted", "fine"):
         return _with_terms(column.profiled(kind == "fine"), target, x, rest)
     found = _with_terms(column.pointwise(x), target, x, rest)
@@ -302,6 +314,19 @@ class _Column:
         law[0] += 1.0
         scale = 1.0 / (1.0 + gain + alpha * per_alpha)
         return cls(cell, ohmic, basis, probe, alpha, per_alpha, law, scale)
+
+    def some(self, count: int) -> "_Column":
+        """Return at most so many of the columns, evenly spaced, for a look at the residual."""
+        cols = sum(pair[0].g.shape[1] for pair in self.pairs)
+        chosen = np.unique(np.linspace(0, cols - 1, min(count, cols)).astype(np.int64))
+        pairs, low = [], 0
+        for pair in self.pairs:
+            high = low + pair[0].g.shape[1]
+            here = chosen[(chosen >= low) & (chosen < high)] - low
+            if here.size:
+                pairs.append((pair[0].columns(here), pair[1].columns(here)))
+            low = high
+        return replace(self, pairs=pairs)
 
     def _relative(self) -> FloatArray:
         """Terms of the mean cell's deviation from its ohmic twin."""
@@ -390,6 +415,18 @@ def _with_terms(shared: Correction, target: FloatArray, x: Float32, rest: float)
     return replace(shared, matrix=matrix, terms=kept, rms=rms)
 
 
+def _residual(found: Correction, target: FloatArray, x: Float32, rest: float) -> float:
+    """Return the error of a pointwise correction, in LSB of each column's range, rms."""
+    driven, _ = found.drive(x, rest)
+    return _rms(driven @ found.matrix - target, target)
+
+
+def _rms(error: FloatArray, target: FloatArray) -> float:
+    lsb = np.ptp(target, axis=0) / 256.0
+    relative = np.divide(error, lsb, out=np.zeros_like(error), where=lsb > 0)
+    return float(np.sqrt(np.mean(relative**2)))
+
+
 def _fit_terms(target: FloatArray, y: FloatArray, features: FloatArray) -> tuple[FloatArray, float]:
     """Ridge least squares of target - y on features (n, samples, cols), all columns at once.
 
@@ -402,6 +439,4 @@ def _fit_terms(target: FloatArray, y: FloatArray, features: FloatArray) -> tuple
     gram = gram / step[:, :, None] / step[:, None, :] + RIDGE * np.eye(len(features))
     solution = np.linalg.solve(gram, (right / step)[..., None])[..., 0] / step
     residual = target - y - np.einsum("fmc,cf->mc", features, solution, optimize=True)
-    lsb = np.ptp(target, axis=0) / 256.0
-    relative = np.divide(residual, lsb, out=np.zeros_like(residual), where=lsb > 0)
-    return solution.T, float(np.sqrt(np.mean(relative**2)))
+    return solution.T, _rms(residual, target)

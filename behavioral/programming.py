@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from behavioral.cell import ProgrammingTables
 from behavioral.kernels import ladder
 from behavioral.kernels import noise as kernels
-from behavioral.noise import stream_key
+from behavioral.noise import quantiles, stream_key
 
 Float32 = NDArray[np.float32]
 Noise = Literal["none", "frozen", "per-read"]
@@ -141,6 +141,7 @@ class Programmer:
                 tables.steps,
                 tables.sigma_write * (not quiet),
                 tables.sigma_read * (not quiet),
+                quantiles(),
                 keys,
                 0.0 if quiet else self.stuck_off_rate,
                 column,

@@ -110,9 +110,9 @@ def fill_uniform(key, start, out):
 @njit(cache=True)
 def _lookup(table, x):
     """Linear interpolation on the uniform grid 0..n-1, clamped."""
-    x = min(max(x, 0.0), table.size - 1.0)
-    k = min(np.int64(x), table.size - 2)
-    return table[k] + (x - k) * (table[k + 1] - table[k])
+    x = min(max(x, np.float32(0.0)), np.float32(table.size - 1))
+    k = min(np.int32(x), np.int32(table.size - 2))
+    return table[k] + (x - np.float32(k)) * (table[k + 1] - table[k])
 
 
 @njit(cache=True, parallel=True)
@@ -120,67 +120,7 @@ def look_up(x, step, table, out):
     """``out = table(x / step)``, linear, clamped; flat arrays."""
     for block in prange((x.size + 4095) // 4096):
         for i in range(block * 4096, min(x.size, (block + 1) * 4096)):
-            out[i] = _lookup(table, x[i] / step)
-
-
-@njit(cache=True, parallel=True)
-def write(
-    g, scale, to_rram, to_cell, grid, sigma_write, sigma_read, keys, stuck, column, frozen, lowest,
-    highest, device, written, read, deviation,
-):  # fmt: skip
-    """Program devices to the cell conductances ``g``: draw write and read noise per device.
-
-    Parameters
-    ----------
-    g : (rows, cols) float32 array
-        Target cell conductances, normalised.
-    scale : float
-        Conductance unit: ``g * scale`` is in S.
-    to_rram, to_cell : (n,) float64 array
-        Ratio G/g over cell conductance and g/G over RRAM conductance, on uniform grids.
-    grid : (3,) float64 array
-        Steps of these grids [S] and of the sqrt(G) grid of the noise tables [S^0.5].
-    sigma_write, sigma_read : (n,) float64 array
-        Noise over sqrt(G) [S].
-    keys : (3,) uint64 array
-        Streams of write noise, read noise and stuck devices.
-    stuck : float
-        Probability that a device is stuck at the lowest conductance.
-    column : int
-        Index of the first column: with the row it is the counter of the stream.
-    frozen : bool
-        Draw the read noise once (into ``read``); otherwise ``read`` equals ``written``.
-    device : (rows, cols) float32 array
-        Receives the RRAM conductance [S], read noise included when frozen.
-    written, read : (rows, cols) float32 array
-        Receive the cell conductance before and after read noise, normalised.
-    deviation : (rows, cols) float32 array
-        Receives the per-read standard deviation of the cell conductance, normalised.
-    """
-    rows, cols = g.shape
-    g_step, rram_step, noise_step = 1.0 / grid[0], 1.0 / grid[1], 1.0 / grid[2]
-    write_key, read_key, stuck_key = keys[0], keys[1], keys[2]
-    for i in prange(rows):
-        row = np.uint64(i) << _S32
-        for c in range(cols):
-            counter = row + np.uint64(column + c)
-            x = g[i, c] * scale
-            x *= _lookup(to_rram, x * g_step)
-            s = _lookup(sigma_write, math.sqrt(x) * noise_step)
-            if s > 0.0:
-                x += s * _normal(write_key, counter)
-            if stuck > 0.0 and _uniform(stuck_key, counter) < stuck:
-                x = lowest
-            x = min(max(x, lowest), highest)
-            ratio = _lookup(to_cell, x * rram_step)
-            written[i, c] = x * ratio / scale
-            s = _lookup(sigma_read, math.sqrt(x) * noise_step)
-            # d ln g / d ln G of a cell with a resistance in series equals g / G
-            deviation[i, c] = s * ratio * ratio / scale
-            if frozen and s > 0.0:
-                x = min(max(x + s * _normal(read_key, counter), lowest), highest)
-            read[i, c] = x * _lookup(to_cell, x * rram_step) / scale
-            device[i, c] = x
+            out[i] = _lookup(table, np.float32(x[i] / step))
 
 
 @njit(cache=True)
@@ -219,6 +159,74 @@ def _quick_normals(key, first, table, words, out):
             if stratum == 0 or stratum == 4095:
                 edge = table[max(stratum, 1)]
                 out[c] = _tail(_mix(words[c >> 1] + np.uint64(c & 1)), edge)
+
+
+@njit(cache=True, parallel=True)
+def write(
+    g, scale, to_rram, to_cell, grid, sigma_write, sigma_read, table, keys, stuck, column, frozen,
+    lowest, highest, device, written, read, deviation,
+):  # fmt: skip
+    """Program devices to the cell conductances ``g``: draw write and read noise per device.
+
+    Parameters
+    ----------
+    g : (rows, cols) float32 array
+        Target cell conductances, normalised.
+    scale : float
+        Conductance unit: ``g * scale`` is in S.
+    to_rram, to_cell : (n,) float32 array
+        Ratio G/g over cell conductance and g/G over RRAM conductance, on uniform grids.
+    grid : (3,) float64 array
+        Steps of these grids [S] and of the sqrt(G) grid of the noise tables [S^0.5].
+    sigma_write, sigma_read : (n,) float32 array
+        Noise over sqrt(G) [S].
+    table : (4097,) float32 array
+        Quantiles of the normal distribution, see :func:`add_noise`.
+    keys : (3,) uint64 array
+        Streams of write noise, read noise and stuck devices.
+    stuck : float
+        Probability that a device is stuck at the lowest conductance.
+    column : int
+        Index of the first column, even: with the row it is the counter of the stream.
+    frozen : bool
+        Draw the read noise once (into ``read``); otherwise ``read`` equals ``written``.
+    device : (rows, cols) float32 array
+        Receives the RRAM conductance [S], read noise included when frozen.
+    written, read : (rows, cols) float32 array
+        Receive the cell conductance before and after read noise, normalised.
+    deviation : (rows, cols) float32 array
+        Receives the per-read standard deviation of the cell conductance, normalised.
+    """
+    rows, cols = g.shape
+    unit, inverse = np.float32(scale), np.float32(1.0 / scale)
+    g_step, rram_step, noise_step = (
+        np.float32(scale / grid[0]), np.float32(1.0 / grid[1]), np.float32(1.0 / grid[2])
+    )  # fmt: skip
+    low, high = np.float32(lowest), np.float32(highest)
+    halves = (cols + 1) // 2
+    for i in prange(rows):
+        first = (np.uint64(i) << _S32) + np.uint64(column)
+        words = np.empty(halves, np.uint64)
+        normals, again = np.empty(2 * halves, np.float32), np.empty(2 * halves, np.float32)
+        _quick_normals(keys[0], first, table, words, normals)
+        if frozen:
+            _quick_normals(keys[1], first, table, words, again)
+        for c in range(cols):
+            x = g[i, c] * unit * _lookup(to_rram, g[i, c] * g_step)
+            x += _lookup(sigma_write, math.sqrt(x) * noise_step) * normals[c]
+            if stuck > 0.0 and _uniform(keys[2], first + np.uint64(c)) < stuck:
+                x = low
+            x = min(max(x, low), high)
+            ratio = _lookup(to_cell, x * rram_step)
+            written[i, c] = x * ratio * inverse
+            sigma = _lookup(sigma_read, math.sqrt(x) * noise_step)
+            # d ln g / d ln G of a cell with a resistance in series equals g / G
+            deviation[i, c] = sigma * ratio * ratio * inverse
+            if frozen:
+                x = min(max(x + sigma * again[c], low), high)
+                ratio = _lookup(to_cell, x * rram_step)
+            read[i, c] = x * ratio * inverse
+            device[i, c] = x
 
 
 @njit(cache=True)
