@@ -2,6 +2,8 @@
 
 The layout is described in ``docs/library-format.md``. Files are written in one go from an image in
 memory and hold no wall-clock time, so equal runs give equal bytes and the SHA-256 names the result.
+The user block in front of the HDF5 data holds the SHA-256 of these data: it is verified before
+HDF5 parses anything, since damaged metadata can crash that library.
 """
 
 import dataclasses
@@ -10,6 +12,7 @@ import io
 import json
 import logging
 import os
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +27,8 @@ from circuits.parameters import Device, Technology
 from circuits.plan import Provenance
 
 FILETYPE = "nldpe-library"
-VERSION = (1, 0)
+VERSION = (2, 0)
+HEAD_BYTES = 512  # smallest user block of HDF5
 CORNER = "nominal"
 REMEDY = "make it again: nldpe characterize --out FILE.h5"
 
@@ -111,8 +115,8 @@ class Library:
         Raises
         ------
         FormatError
-            Not a library, another format version, truncated or corrupted, a group or dataset is
-            missing, or a table that inference needs holds NaN.
+            Not a library, another format version, truncated, damaged or altered, a group or
+            dataset is missing, or a table that inference needs holds NaN.
         """
         import h5py
 
@@ -121,34 +125,20 @@ class Library:
             image = path.read_bytes()
         except OSError as error:
             raise FormatError(f"cannot read library {path}: {error.strerror}; {REMEDY}") from error
+        _check_head(image, path)
         try:
             with h5py.File(io.BytesIO(image), "r") as file:
                 return cls._read(file, path, hashlib.sha256(image).hexdigest())
         except NldpeError:
             raise
-        except Exception as error:  # h5py raises OSError, RuntimeError, KeyError ... when damaged
-            raise FormatError(
-                f"{path} is truncated, corrupted or no HDF5 file ({_first_line(error)}); {REMEDY}"
-            ) from error
+        except Exception as error:  # h5py raises OSError, RuntimeError, KeyError ...
+            raise FormatError(f"{path} cannot be read ({_first_line(error)}); {REMEDY}") from error
 
     @classmethod
     def _read(cls, file: Any, path: Path, sha256: str) -> Self:
-        filetype = file.attrs.get("filetype")
-        if filetype != FILETYPE:
-            raise FormatError(f"{path}: filetype is {filetype!r}, expected {FILETYPE!r}; {REMEDY}")
-        version = tuple(int(part) for part in file.attrs["format_version"])
-        if version[0] != VERSION[0]:
-            raise FormatError(
-                f"{path}: format version {version[0]}.{version[1]}, this program reads "
-                f"{VERSION[0]}.x; {REMEDY}"
-            )
         missing = [name for name in CIRCUITS if f"{name}/{CORNER}" not in file]
         if missing:
             raise FormatError(f"{path}: group {', '.join(missing)} is missing; {REMEDY}")
-        for name in ("device_toml", "technology_toml"):
-            digest = hashlib.sha256(file.attrs[name].encode()).hexdigest()
-            if digest != file.attrs[f"{name}_sha256"]:
-                raise FormatError(f"{path}: {name} does not match its SHA-256; {REMEDY}")
         parts = {name: _read_group(file[f"{name}/{CORNER}"], name, path) for name in CIRCUITS}
         incomplete = _missing(parts)
         if incomplete:
@@ -158,7 +148,7 @@ class Library:
             technology = Technology.from_text(file.attrs["technology_toml"], where="technology")
         except ParameterError as error:
             raise FormatError(
-                f"{path}: made by another version of this program ({error}); {REMEDY}"
+                f"{path}: made by another version of this program ({_first_line(error)}); {REMEDY}"
             ) from error
         return cls(
             device=device,
@@ -189,16 +179,12 @@ class Library:
         import h5py
 
         memory = io.BytesIO()
-        with h5py.File(memory, "w") as file:
+        with h5py.File(memory, "w", userblock_size=HEAD_BYTES) as file:
             file.attrs["filetype"] = FILETYPE
             file.attrs["format_version"] = VERSION
             file.attrs["versions"] = json.dumps(self.versions, sort_keys=True)
-            for name, text in (
-                ("device_toml", self.device.to_toml()),
-                ("technology_toml", self.technology.to_toml()),
-            ):
-                file.attrs[name] = text
-                file.attrs[f"{name}_sha256"] = hashlib.sha256(text.encode()).hexdigest()
+            file.attrs["device_toml"] = self.device.to_toml()
+            file.attrs["technology_toml"] = self.technology.to_toml()
             group = file.create_group("errors")
             for key in sorted(self.errors):
                 group.attrs[key] = self.errors[key]
@@ -206,7 +192,7 @@ class Library:
                 part = file.create_group(f"{name}/{CORNER}")
                 part.attrs["temperature_c"] = float(self.technology.temperature_c)
                 _write_group(part, name, getattr(self, name))
-        return memory.getvalue()
+        return sealed(memory.getvalue())
 
     def summary(self) -> str:
         """Readable contents: origin, tables with axes and ranges, held-out errors."""
@@ -266,6 +252,40 @@ def held_out_errors(library: Library) -> dict[str, float]:
         measured = np.asarray(getattr(acam, f"held_out_{bound}_v"), float)
         note(f"acam_{bound}", "v", table(acam.held_out_g) - measured, step)
     return found
+
+
+def sealed(image: bytes) -> bytes:
+    """Return a file image whose user block names the format and the SHA-256 of all that follows."""
+    content = image[HEAD_BYTES:]
+    return _head(VERSION, hashlib.sha256(content).hexdigest()) + content
+
+
+def _head(version: tuple[int, ...], digest: str) -> bytes:
+    text = (
+        f"{FILETYPE} {version[0]}.{version[1]}\nsha256 of all bytes after {HEAD_BYTES}: {digest}\n"
+    )
+    return text.encode().ljust(HEAD_BYTES, b"\0")
+
+
+def _check_head(image: bytes, path: Path) -> None:
+    """Refuse what is no library, has another format, or is not as it was written."""
+    found = re.match(rb"%s (\d{1,4})\.(\d{1,4})\n" % FILETYPE.encode(), image)
+    if found is None:
+        older = image.startswith(b"\x89HDF")
+        reason = "is an HDF5 file but no library of this format" if older else "is no library"
+        raise FormatError(f"{path} {reason}; {REMEDY}")
+    version = int(found[1]), int(found[2])
+    if version[0] != VERSION[0]:
+        raise FormatError(
+            f"{path}: format version {version[0]}.{version[1]}, this program reads "
+            f"{VERSION[0]}.x; {REMEDY}"
+        )
+    digest = hashlib.sha256(image[HEAD_BYTES:]).hexdigest()
+    if image[:HEAD_BYTES] != _head(version, digest):
+        raise FormatError(
+            f"{path} is truncated, damaged or was altered: its content does not match the SHA-256"
+            f" in its head; {REMEDY}"
+        )
 
 
 def _missing(parts: dict[str, Any]) -> list[str]:

@@ -288,7 +288,9 @@ class ProductModel:
         )
         return out
 
-    def softmax(self, scores: ArrayLike, *, limit: ArrayLike | None = None) -> LogCodes:
+    def softmax(
+        self, scores: ArrayLike, *, limit: ArrayLike | None = None, place: ArrayLike | None = None
+    ) -> LogCodes:
         """Softmax over the last axis, as log codes for the product with the values.
 
         The row maximum is subtracted digitally and the difference rounded to log steps; exp units
@@ -302,6 +304,9 @@ class ProductModel:
             -inf masks an entry.
         limit : (m,) int array or None
             Row m keeps the entries below ``limit[m]`` (causal mask).
+        place : (m,) int array or None
+            Row m's sum goes through log unit ``place[m]`` modulo units, so that a row meets the
+            same unit in whatever call it comes. Default: its number in this call.
 
         Returns
         -------
@@ -313,7 +318,7 @@ class ProductModel:
         ParameterError
             NaN or +inf in the scores.
         """
-        codes, attenuation, power = self._softmax(scores, limit)
+        codes, attenuation, power = self._softmax(scores, limit, place)
         ratio = np.float64(2**self.in_bits - 1) / np.float64(2**self.out_bits - 1)
         total = np.exp(-self.delta * attenuation) * np.exp2(power) * ratio
         scale = np.where(attenuation == self.zero, 0.0, 1.0 / total).astype(np.float32)
@@ -334,7 +339,7 @@ class ProductModel:
         return np.asarray(linear / np.float32(2**self.out_bits - 1))
 
     def _softmax(
-        self, scores: ArrayLike, limit: ArrayLike | None
+        self, scores: ArrayLike, limit: ArrayLike | None, place: ArrayLike | None = None
     ) -> tuple[CodeArray, NDArray[np.int64], NDArray[np.int64]]:
         scores = np.ascontiguousarray(scores, dtype=np.float32)
         if scores.ndim < 2:
@@ -343,10 +348,13 @@ class ProductModel:
         code = np.empty(scores.shape, np.uint16)
         attenuation = np.empty(scores.shape[:-1], np.int64)
         power = np.empty_like(attenuation)
+        units = np.arange(m) if place is None else np.asarray(place)
+        if units.shape != (m,) or (m and units.min() < 0):
+            raise ParameterError(f"places of shape {units.shape}; give {m} numbers from 0 on")
         invalid = kernels.softmax(
-            _batched(scores, 3), _limit(limit, m, n), np.float32(self.delta),
-            np.float32(self.zero), self.logs, self.exps, self.zero, _batched(code, 3),
-            _batched(attenuation, 2), _batched(power, 2),
+            _batched(scores, 3), _limit(limit, m, n), units.astype(np.int64),
+            np.float32(self.delta), np.float32(self.zero), self.logs, self.exps, self.zero,
+            _batched(code, 3), _batched(attenuation, 2), _batched(power, 2),
         )  # fmt: skip
         if invalid:
             raise ParameterError(f"NaN or +inf in {invalid} rows of the attention scores")

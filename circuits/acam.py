@@ -102,26 +102,15 @@ def characterize(
     g = conductance_axis(device, 13 if quick else 61)
     midpoints = np.sqrt(g[1:] * g[:-1])
     held_out = midpoints[4:10:2] if quick else midpoints[1::3]
-    bounds = {half: _measure_bound(bench, half, g, held_out, quick) for half in HALVES}
-    lower, upper = bounds["lower"], bounds["upper"]
-    windows = _measure_windows(bench, g, lower["v"], upper["v"], quick)
-    energy = _measure_energy(bench, device, quick)
+    lower, upper = (_measure_bound(bench, half, g, held_out) for half in HALVES)
     return AcamData(
         g=g,
-        lower_v=lower["v"],
-        upper_v=upper["v"],
-        lower_static_v=lower["static"],
-        upper_static_v=upper["static"],
-        lower_status=lower["status"].astype(np.int8),
-        upper_status=upper["status"].astype(np.int8),
-        overlap_offset_v=np.array(OFFSETS),
-        lower_overlap=lower["overlap"],
-        upper_overlap=upper["overlap"],
         held_out_g=held_out,
-        held_out_lower_v=lower["held_out"],
-        held_out_upper_v=upper["held_out"],
-        **windows,
-        **energy,
+        overlap_offset_v=np.array(OFFSETS),
+        **lower,
+        **upper,
+        **_measure_windows(bench, g, lower["lower_v"], upper["upper_v"], quick),
+        **_measure_energy(bench, device, quick),
         provenance=bench.log.provenance(),
     )
 
@@ -170,20 +159,18 @@ def conductance_axis(device: Device, points: int) -> Floats:
 HALVES: tuple[Half, Half] = ("lower", "upper")
 
 
-def _measure_bound(
-    bench: SearchBench, half: Half, g: Floats, held_out: Floats, quick: bool
-) -> dict[str, Floats]:
-    """Measure one bound on the axis and at the held-out conductances."""
+def _measure_bound(bench: SearchBench, half: Half, g: Floats, held_out: Floats) -> dict[str, Any]:
+    """Measure one bound on the axis and at the held-out conductances: fields of ``AcamData``."""
     points = np.concatenate([g, held_out])
     static, status = bench.static(half, points)
     v, searched = _sense_thresholds(bench, half, points, static)
     n = len(g)
     return {
-        "v": v[:n],
-        "static": static[:n],
-        "status": np.maximum(status, searched)[:n],
-        "held_out": v[n:],
-        "overlap": _measure_overlap(bench, half, g, v[:n]),
+        f"{half}_v": v[:n],
+        f"{half}_static_v": static[:n],
+        f"{half}_status": np.maximum(status, searched)[:n].astype(np.int8),
+        f"held_out_{half}_v": v[n:],
+        f"{half}_overlap": _measure_overlap(bench, half, g, v[:n]),
     }
 
 
@@ -282,7 +269,7 @@ def _measure_overlap(bench: SearchBench, half: Half, g: Floats, v: Floats) -> Fl
 
 def _measure_windows(
     bench: SearchBench, g: Floats, lower: Floats, upper: Floats, quick: bool
-) -> dict[str, Floats]:
+) -> dict[str, Any]:
     """Measure the edges of whole rows programmed to windows of 2 to 32 LSB."""
     readout = bench.technology.readout
     lsb = (readout.v_dl_hi_v - readout.v_dl_lo_v) / 256
@@ -330,14 +317,14 @@ def invert_threshold(g: Floats, threshold: Floats, v: Floats) -> Floats:
     return found
 
 
-def _measure_energy(bench: SearchBench, device: Device, quick: bool) -> dict[str, Floats]:
+def _measure_energy(bench: SearchBench, device: Device, quick: bool) -> dict[str, Any]:
     """Measure energy and delay of both halves on a grid of conductance and data-line voltage."""
     readout = bench.technology.readout
     g = np.geomspace(device.g_min_s, device.g_max_s, 3 if quick else 9)
     v_dl = np.linspace(readout.v_dl_lo_v, readout.v_dl_hi_v, 3 if quick else 11)
     shape = len(g), len(v_dl)
     points = [x.ravel() for x in np.meshgrid(g, v_dl, indexing="ij")]
-    out: dict[str, Floats] = {"energy_g": g, "energy_v_dl": v_dl}
+    out: dict[str, Any] = {"energy_g": g, "energy_v_dl": v_dl}
     line: dict[bool, list[Floats]] = {True: [], False: []}
     for half in HALVES:
         joules, match_line, delay, v_ml = bench.energy(half, *points)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from circuits.errors import SimulationError
-from circuits.session import INSTALL_HINT, LoadError, RunError, is_harmless
+from circuits.session import INSTALL_HINT, LoadError, RunError, is_harmless, refuse_faults
 
 _FATAL = re.compile(r"error|fatal|aborted|no data|unknown|can't find|cannot find", re.IGNORECASE)
 
@@ -47,6 +47,7 @@ def simulate(
         As ``NgSession.simulate``.
     """
     program = find_ngspice()
+    refuse_faults(netlist)
     with tempfile.TemporaryDirectory(prefix="nldpe-") as name:
         folder = Path(name)
         (folder / "job.cir").write_text(netlist, encoding="utf-8")

@@ -5,6 +5,7 @@ What is guarded against, each seen with ngspice 39 and PySpice 1.5:
 - OpenMP: BSIM4 evaluation spins on two threads; ``OMP_THREAD_LIMIT=1`` must be set before loading.
 - A rejected netlist raises nothing and the *previous* circuit answers: all output of the load is
   scanned, and the circuit must report a title that no other job has.
+- Some malformed lines get a default without a word: ``circuits.syntax`` refuses them first.
 - Notes on stderr (gmin stepping) are not errors: messages are classified here, not by PySpice.
 - Leaks: every job ends with ``destroy`` and ``remcirc``; only the wanted vectors are fetched.
 """
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from circuits.errors import SimulationError
+from circuits.syntax import find_faults
 
 INSTALL_HINT = "install it with: apt-get install ngspice libngspice0"
 
@@ -40,10 +42,12 @@ _HARMLESS = re.compile(
     r"|warning: (singular matrix|pd = 0|ps = 0))"
     # gmin and source stepping report their attempts with these words and may still succeed
     r"|stepping (completed|failed)|can't find init file|spinit"
-    # a vendor's card may hold parameters that this version does not know
+    # a vendor's library may hold parameters that this version does not know
     r"|parameter \(\w+\) - ignored",
     re.IGNORECASE,
 )
+_IGNORED = re.compile(r"unrecognized parameter \((\w+)\) - ignored")
+_INCLUDE = re.compile(r"^\s*\.(include|inc|lib)\b", re.IGNORECASE | re.MULTILINE)
 
 
 class LoadError(SimulationError):
@@ -150,12 +154,14 @@ class NgSession:
         Raises
         ------
         LoadError
-            The netlist was rejected. The session refuses further work (``usable`` is False).
+            The netlist was rejected. If by ngspice, the session refuses further work (``usable``
+            is False).
         RunError
             The analysis failed, or a vector is missing or not finite.
         """
         if not self.usable:
             raise LoadError("this session has seen a load error; start another process")
+        refuse_faults(netlist)
         try:
             self._load(netlist)
             return self._run(vectors)
@@ -174,6 +180,8 @@ class NgSession:
         bad = [
             line for line in self._ng.lines if _LOAD_ERROR.search(line) and not is_harmless(line)
         ]
+        if not _INCLUDE.search(body):  # our own text: what is ignored there is misspelt
+            bad += [line for line in self._ng.lines if _IGNORED.search(line)]
         if not any(f"Circuit: {title}" in line for line in self._ng.lines):
             bad.append(f"ngspice did not take the circuit {title!r}")
         if code or bad:
@@ -204,6 +212,13 @@ class NgSession:
         except NameError as error:  # PySpice raises NameError for a non-zero return code
             self._ng.lines.append(f"Error: {error}")
         return list(self._ng.lines)
+
+
+def refuse_faults(netlist: str) -> None:
+    """Raise ``LoadError`` for lines that ngspice would accept as something else."""
+    faults = find_faults(netlist)
+    if faults:
+        raise LoadError("malformed netlist: " + " | ".join(faults[:4]))
 
 
 def is_harmless(line: str) -> bool:

@@ -109,6 +109,18 @@ def test_a_mistake_in_the_users_cards_is_refused_in_few_words(tmp_path):
     assert not out.exists()
 
 
+@pytest.mark.parametrize("place", ["head", "metadata", "end"])
+def test_a_damaged_library_is_refused_by_every_command(place, quick_library, tmp_path, capsys):
+    image = bytearray(quick_library.read_bytes())
+    at = {"head": 20, "metadata": 700, "end": len(image) - 9}[place]
+    image[at : at + 8] = bytes(b ^ 0x5A for b in image[at : at + 8])
+    (tmp_path / "l.h5").write_bytes(image)
+    library = str(tmp_path / "l.h5")
+    for command in (["inspect", library], ["infer", "lenet-mnist-float", "--library", library]):
+        assert main(command) == 1
+        assert "nldpe characterize" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [

@@ -21,11 +21,12 @@ def run(args: argparse.Namespace) -> int:
     from time import perf_counter
 
     from system import demo
-    from system.commands.options import output_folder
+    from system.commands.options import announce_compilation, output_folder
     from system.report import results_table
 
     folder = output_folder(args.out, "--out")
     start = perf_counter()
+    announce_compilation()
     jobs = ["llm"] if args.llm else ["cnn", "language"]
     findings = demo.run(folder, jobs, args.workers)
     print("\n" + results_table(findings.results))

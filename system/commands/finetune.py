@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from circuits.errors import NldpeError
-    from system.commands.options import load_library, output_folder
+    from system.commands.options import announce_compilation, load_library, output_folder
 
     try:
         from system.training.recipes import Plan, finetune
@@ -35,6 +35,7 @@ def run(args: argparse.Namespace) -> int:
             f"training needs {error.name}; install the extra: pip install 'nldpe-cosim[train]'"
         ) from error
     library = load_library(args.library)
+    announce_compilation()
     plan = Plan(
         output_folder(args.out, "--out"),
         library,

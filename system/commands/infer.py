@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     out = output_file(args.json, "--json") if args.json else None
     library = library_for(args.library, args.mode)
     network = open_network(args, library)
-    default = 10_000 if network.metric == "accuracy" else 16
+    default = 10_000 if network.metric != "perplexity" else 16
     result = evaluate(
         network,
         library,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-PICTURES = (".png", ".pdf", ".svg")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
@@ -15,12 +13,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the summary, and draw the plot if asked."""
-    from circuits.errors import ParameterError
-    from system.commands.options import load_library, output_file
+    from system.commands.options import load_library, picture_file
 
-    if args.plot and not output_file(args.plot, "--plot").name.lower().endswith(PICTURES):
-        raise ParameterError(f"--plot {args.plot}: permitted endings: {', '.join(PICTURES)}")
+    if args.plot:
+        picture_file(args.plot, "--plot")
     library = load_library(args.library)
+    print(f"{args.library}: complete, its content matches the SHA-256 in its head")
     print(library.summary())
     if args.plot:
         library.plot(args.plot)

@@ -14,11 +14,14 @@ from typing import Any, NoReturn
 
 COMMANDS = {
     "characterize": "simulate both circuits in ngspice and write the library of look-up models",
+    "devices": "list, show, compare, check and fit device cards",
+    "technologies": "list, show and check technology files",
     "inspect": "show what a library holds and how far it is from ngspice",
     "infer": "run a network on a library: accuracy or perplexity over programmed chips",
     "generate": "continue a text with a language model",
     "validate": "replay a sample of an inference in ngspice and report the error",
     "finetune": "train a network and fine-tune it for the noise of its circuits (extra: train)",
+    "cost": "energy, latency and area of an inference, beside ADC accelerators and a GPU",
     "demo": "the whole job on a CNN and a language model, with a report",
 }
 # What these tell takes a while, so it is always shown.

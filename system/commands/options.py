@@ -7,6 +7,7 @@ import contextlib
 import json
 import math
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from system.networks import Network
 
 DEFAULT_LIBRARY = "library.h5"
+PICTURES = (".png", ".pdf", ".svg")
 
 
 def count(text: str) -> int:
@@ -94,10 +96,20 @@ def library_for(path: str, mode: str) -> Library | None:
     return load_library(path)
 
 
+def announce_compilation() -> None:
+    """Say what the first minute is spent on, where kernels were never compiled."""
+    from behavioral.compilation import kernels_are_compiled
+
+    if not kernels_are_compiled():
+        print("Compiling kernels for this machine, about a minute, once.", file=sys.stderr)
+
+
 def open_network(args: argparse.Namespace, library: Library | None) -> Network:
     """Load the network that the options name."""
     from system.networks import load_network
 
+    if library is not None and getattr(args, "mode", "noisy") != "float":
+        announce_compilation()
     return load_network(
         args.model,
         tile_rows=library.technology.column.rows if library else None,
@@ -140,6 +152,16 @@ def output_file(path: str, option: str) -> Path:
         raise ParameterError(f"{option} {path}: the folder {folder} does not exist; make it first")
     if not os.access(folder, os.W_OK):
         raise ParameterError(f"{option} {path}: the folder {folder} cannot be written")
+    return place
+
+
+def picture_file(path: str, option: str) -> Path:
+    """Return a place for a picture; as ``output_file``, and the ending must be a known one."""
+    from circuits.errors import ParameterError
+
+    place = output_file(path, option)
+    if not place.name.lower().endswith(PICTURES):
+        raise ParameterError(f"{option} {path}: permitted endings: {', '.join(PICTURES)}")
     return place
 
 

@@ -243,9 +243,10 @@ def test_softmax_equals_its_twin(noisy, shape, spread, seed):
     scores = (spread * rng.normal(size=shape)).astype(np.float32)
     scores[rng.random(shape) < 0.1] = -np.inf
     limit = rng.integers(0, shape[2] + 1, shape[1])
-    code, total = naive.softmax(noisy, scores, limit)
+    place = rng.integers(0, 1000, shape[1])
+    code, total = naive.softmax(noisy, scores, limit, place)
     with np.errstate(over="ignore"):
-        result = noisy.softmax(scores, limit=limit)
+        result = noisy.softmax(scores, limit=limit, place=place)
     np.testing.assert_array_equal(result.code, code)
     expected = np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)
     np.testing.assert_allclose(result.scale, expected, rtol=1e-5)
@@ -277,6 +278,9 @@ def test_bad_operands_are_refused(exact):
             exact.softmax([[1.0, bad], [0.0, 0.0]])
     with pytest.raises(ParameterError, match="limits of shape"):
         exact.softmax([[1.0, 2.0]], limit=[1, 2])
+    for places in ([1, 2], [-1]):
+        with pytest.raises(ParameterError, match="give 1 numbers from 0 on"):
+            exact.softmax([[1.0, 2.0]], place=places)
 
 
 @pytest.mark.parametrize(

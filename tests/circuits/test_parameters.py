@@ -17,6 +17,7 @@ from circuits.parameters import (
     parse_overrides,
     shipped_names,
 )
+from circuits.toml_file import key_comments
 
 
 def test_shipped_files_load_and_survive_a_round_trip():
@@ -78,6 +79,37 @@ def test_wrong_files_are_explained(tmp_path, changes, message):
     assert "mine.toml" in str(caught.value)
 
 
+def test_all_that_is_wrong_with_a_file_is_named_at_once():
+    with pytest.raises(ParameterError) as caught:
+        Device.from_text('g_mx_s = 1\ng_min_s = "1x"\n', where="mine")
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "mine: unknown key 'g_mx_s'; nearest: g_max_s, g_min_s"
+    assert any("'1x': unknown suffix 'x'" in line for line in lines)
+    assert sum("missing key" in line for line in lines) == 11
+
+
+def test_comments_are_found_by_full_key():
+    text = "# a\n# b\nx = 1\ny = 2\n\nz = 3\n[s]\n# c = d\nx = [4]\n# e\n\n# f\nw = 5\n"
+    assert key_comments(text) == {"x": "a b", "y": "a b", "s.x": "c = d", "s.w": "f"}
+
+
+def test_every_key_of_the_shipped_devices_with_figures_has_a_source():
+    for name in ("taox", "sky130", "vteam"):
+        text = resources.files("netlists").joinpath("devices", f"{name}.toml").read_text()
+        comments = key_comments(text)
+        keys = {key.partition(".")[2] for key in parameter_keys() if key.startswith("device.")}
+        for key in keys - {"name", "description", "source"}:
+            assert re.search(r"Source|Ours|source", comments[key]) or "no effect" in comments[key]
+
+
+def test_sky130_card_follows_from_the_published_gap_model():
+    """I = I0 exp(-gap / g0) sinh(V / V0); 61.4 uA, 0.2751 nm, 0.43 V, gap 0.1 to 1.7 nm."""
+    device = Device.from_toml("sky130")
+    for g, gap in ((device.g_max_s, 0.1), (device.g_min_s, 1.7)):
+        assert g == pytest.approx(61.4e-6 / 0.43 * math.exp(-gap / 0.2751), rel=2e-3)
+    assert device.v_sinh_v == 0.43
+
+
 def test_suffixes_are_read_in_files(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(_device_text(g_max_s='"100u"'))
@@ -85,7 +117,7 @@ def test_suffixes_are_read_in_files(tmp_path):
 
 
 def test_unknown_name_gives_the_shipped_ones():
-    with pytest.raises(ParameterError, match=r"nearest: taox; shipped: ideal, taox"):
+    with pytest.raises(ParameterError, match=r"nearest: taox; shipped: ideal, sky130, taox, vteam"):
         Device.from_toml("taoxx")
 
 

@@ -23,6 +23,17 @@ BROKEN = {
     "no analysis": "t\nv1 a 0 7\nr1 a 0 1k\n.end\n",
     "voltage loop": "t\nv1 a 0 7\nr1 a 0 1k\nv2 a 0 6\n.op\n.end\n",
     "missing include": "t\nv1 a 0 7\nr1 a 0 1k\n.include nowhere.lib\n.op\n.end\n",
+    "missing value": "t\nv1 a 0 7\nr1 a 0\n.op\n.end\n",
+    "missing node": "t\nv1 a 0 7\nr1 a 1k\n.op\n.end\n",
+    "unknown instance parameter": "t\nv1 a 0 7\nr1 a 0 1k resist=3\n.op\n.end\n",
+    "unknown card parameter": (
+        "t\nv1 a 0 7\nm1 a a 0 0 n w=1u l=1u\n.model n nmos level=54 vhto=1\n.op\n.end\n"
+    ),
+    "misspelt model": ("t\nv1 a 0 7\nm1 a a 0 0 nn w=1u l=1u\n.model n nmos level=54\n.op\n.end\n"),
+    "missing terminal": ("t\nv1 a 0 7\nm1 a a 0 n w=1u l=1u\n.model n nmos level=54\n.op\n.end\n"),
+    "missing subcircuit node": (
+        "t\nv1 a 0 7\nx1 a s\n.subckt s p n\nr1 p n 1k\n.ends\n.op\n.end\n"
+    ),
 }
 
 
