@@ -1,0 +1,154 @@
+"""The chip: areas of its hierarchy, and how layers are laid on its cores."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from behavioral.library import Library
+from system.cost.components import Components
+from system.cost.workload import CODE_BITS, Layer
+
+
+@dataclass(frozen=True)
+class Chip:
+    """Counts and areas of one chip.
+
+    Attributes
+    ----------
+    components : Components
+    rows, columns : of a core.
+    cores_per_tile, tiles : of a tile and of a chip.
+    product_cores : cores for one attention head, or for a core's width of channels.
+    slices : 2 with the error pair, 1 without.
+    """
+
+    components: Components
+    rows: int
+    columns: int
+    cores_per_tile: int
+    tiles: int
+    product_cores: float
+    slices: int = 2
+
+    @classmethod
+    def from_components(cls, components: Components, library: Library, slices: int = 2) -> Chip:
+        """Take the rows of a core from the library, all else from the component table."""
+        return cls(
+            components,
+            library.technology.column.rows,
+            round(components["core"]["columns"]),
+            round(components["tile"]["cores"]),
+            round(components["chip"]["tiles"]),
+            components["core"]["product_cores"],
+            slices,
+        )
+
+    @property
+    def cores(self) -> int:
+        """Cores of a chip."""
+        return self.tiles * self.cores_per_tile
+
+    @property
+    def line_count(self) -> int:
+        """Physical columns, and transimpedance stages, of one output and row tile."""
+        return 2 * self.slices
+
+    def core_areas(self) -> dict[str, float]:
+        """Return the area of each kind of component of one core [m2]."""
+        part, rows, columns = self.components, self.rows, self.columns
+        acam = part["acam"]
+        return {
+            "crossbar": rows * columns * part["crossbar"]["area_m2_per_weight"] * self.slices / 2,
+            "dac": rows * part["dac"]["area_m2"],
+            "amplifier": (self.line_count + 1) * columns * part["amplifier"]["area_m2"],
+            "acam": columns * acam["cells"] * acam["area_m2_per_cell"],
+            "gray decoder": columns * part["gray_decoder"]["area_m2"],
+            "register": (rows + columns) * CODE_BITS / 8 * part["register"]["area_m2_per_byte"],
+        }
+
+    def tile_areas(self) -> dict[str, float]:
+        """Return the area of each kind of component of one tile, its cores included [m2]."""
+        part, cores = self.components, self.cores_per_tile
+        lane = sum(
+            part[name]["area_m2"] for name in ("multiplier", "adder", "comparator", "scaler")
+        )
+        areas = {name: cores * area for name, area in self.core_areas().items()}
+        areas["adder"] = part["adder"]["per_tile"] * part["adder"]["area_m2"]
+        areas["vector unit"] = part["vector_unit"]["lanes"] * lane
+        areas["buffer"] = part["buffer"]["area_m2"]
+        areas["bus"] = cores * part["bus"]["area_m2_per_core"]
+        areas["router"] = part["router"]["area_m2"] / part["router"]["tiles"]
+        return areas
+
+    def chip_areas(self) -> dict[str, float]:
+        """Return the area of each kind of component of one chip [m2]."""
+        areas = {name: self.tiles * area for name, area in self.tile_areas().items()}
+        areas["link"] = self.components["link"]["area_m2"]
+        return areas
+
+    def layer_cores(self, layer: Layer) -> int:
+        """Return the cores of one copy of a layer."""
+        if layer.kind == "linear":
+            return self.row_tiles(layer) * self.column_blocks(layer)
+        if layer.kind == "products":
+            groups = layer.heads or -(-layer.width // self.columns)
+            return max(1, math.ceil(self.product_cores * groups))
+        return 0
+
+    def row_tiles(self, layer: Layer) -> int:
+        """Return how many cores share one output."""
+        return -(-layer.inputs // self.rows)
+
+    def column_blocks(self, layer: Layer) -> int:
+        """Return how many cores share one input."""
+        return -(-layer.outputs // self.columns)
+
+    def layer_tiles(self, layer: Layer, copies: int = 1) -> int:
+        """Return tiles that work on a layer side by side; digital layers lie where data are."""
+        cores = self.layer_cores(layer) * copies or -(-layer.width // self.columns)
+        return -(-cores // self.cores_per_tile)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a network lies: copies of each layer, and the chips that hold them in order.
+
+    Attributes
+    ----------
+    copies : of each layer, so that slow layers work on several vectors at once.
+    first, last : chip of the first and the last core of each layer.
+    cores, chips : in use.
+    """
+
+    copies: tuple[int, ...]
+    first: tuple[int, ...]
+    last: tuple[int, ...]
+    cores: int
+    chips: int
+
+    @classmethod
+    def in_order(cls, chip: Chip, layers: Sequence[Layer], copies: Sequence[int]) -> Placement:
+        """Fill chips with the layers one after the other."""
+        first, last, used = [], [], 0
+        for layer, count in zip(layers, copies, strict=True):
+            cores = chip.layer_cores(layer) * count
+            # a layer without cores of its own lies with the one before it
+            start = min(used, max(used + cores - 1, 0)) if cores else max(used - 1, 0)
+            first.append(start // chip.cores)
+            used += cores
+            last.append(max(used - 1, 0) // chip.cores)
+        return cls(tuple(copies), tuple(first), tuple(last), used, -(-used // chip.cores))
+
+
+def balanced_copies(vectors: Sequence[int], replicate: int) -> list[int]:
+    """Return copies of each layer: most for the layer with most vectors, none idle.
+
+    Parameters
+    ----------
+    vectors : input vectors of each layer in one inference; 0 without static weights.
+    replicate : copies of the layer with most vectors.
+    """
+    most = max([*vectors, 1])
+    return [max(1, math.ceil(replicate * count / most)) for count in vectors]

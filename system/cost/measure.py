@@ -1,0 +1,277 @@
+"""What a network's own conductances and activations cost in the characterised circuits.
+
+A few inputs run in float and are recorded; the layers are programmed as inference programs them
+(same seeds, same chip), and energy follows from every conductance and every recorded code. Layers
+of large networks are measured on a part of their columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from behavioral.acam import AcamUnit
+from behavioral.library import Library
+from behavioral.products import ProductModel
+from system.calibration import Ranges, peaks
+from system.cost.products import ProductFigures, measure_products
+from system.cost.spice import CellPower, SearchEnergy, programmed_rows, settle_time
+from system.engine import layer_tensors
+from system.linear import AnalogLinear, Chip, Hardware
+from system.models.ops import Activation, Array, Cache, FloatOps, Mask
+from system.networks import Network
+
+Floats = NDArray[np.float64]
+
+KEPT = 64  # recorded vectors a layer keeps
+IMAGES, WINDOWS = 16, 2  # recorded inputs; a window has 256 tokens
+PRODUCT_ROWS = 256  # recorded rows of an element-wise product
+PER_OUTPUT = ("y", "tile", "mean", "std")  # ranges with an entry for each output
+PART = 64  # columns that stand for a layer of a large network
+PART_FROM = 2_000_000  # parameters
+MEASURED_CELLS = 512  # points of a step table that no energy depends on
+
+
+@dataclass(frozen=True)
+class LayerFigures:
+    """SPICE figures of one layer.
+
+    Attributes
+    ----------
+    cell_power_w : mean power of one weight's cells (all signs and slices) while it is read.
+    search_j : mean energy of one ACAM conversion.
+    settle_s : until the slowest column has settled.
+    rows : rows of one ACAM unit.
+    conversions : ACAM conversions of one output.
+    vectors, columns : recorded vectors, and columns that were programmed.
+    """
+
+    cell_power_w: float
+    search_j: float
+    settle_s: float
+    rows: float
+    conversions: int
+    vectors: int
+    columns: int
+
+
+@dataclass(frozen=True)
+class Figures:
+    """SPICE figures of a network: by layer, and of its product units.
+
+    Attributes
+    ----------
+    network : whose weights and activations they are.
+    layers : by layer name.
+    products : by name of the block; empty without data-dependent products.
+    slices : 2 with the error pair, 1 without.
+    """
+
+    network: str
+    layers: Mapping[str, LayerFigures]
+    products: Mapping[str, ProductFigures]
+    slices: int
+
+    def mean(self, name: str) -> LayerFigures:
+        """Return the mean over the layers of the same kind, for a network without weights."""
+        chosen = _alike(self.layers, name)
+        return replace(
+            chosen[0],
+            cell_power_w=float(np.mean([f.cell_power_w for f in chosen])),
+            search_j=float(np.mean([f.search_j for f in chosen])),
+            settle_s=max(f.settle_s for f in chosen),
+            rows=float(np.mean([f.rows for f in chosen])),
+        )
+
+    def mean_products(self, name: str) -> ProductFigures:
+        """Return the mean over the product blocks of the same kind."""
+        chosen = _alike(self.products, name)
+        return replace(
+            chosen[0],
+            log_j=float(np.mean([f.log_j for f in chosen])),
+            exp_j=float(np.mean([f.exp_j for f in chosen])),
+        )
+
+
+Kind = TypeVar("Kind")
+
+
+def _alike(table: Mapping[str, Kind], name: str) -> list[Kind]:
+    """Return the entries whose last name is the same; all of them if there is none."""
+    last = name.rsplit(".", 1)[-1]
+    found = [value for key, value in table.items() if key.rsplit(".", 1)[-1] == last]
+    return found or list(table.values())
+
+
+class StimulusOps(FloatOps):
+    """Exact arithmetic that keeps a few inputs of every layer and every product.
+
+    Attributes
+    ----------
+    inputs, activations, weights : of each layer.
+    vectors : input vectors that each layer saw.
+    images : or windows of text that ran.
+    operands, products : of each block of products, and how many it formed element by element.
+    """
+
+    def __init__(self, tensors: Mapping[str, Array], tile_rows: int):
+        super().__init__(tensors, tile_rows)
+        self.inputs: dict[str, Array] = {}
+        self.activations: dict[str, Activation] = {}
+        self.weights: dict[str, tuple[Array, Array | None]] = {}
+        self.vectors: dict[str, int] = {}
+        self.operands: dict[str, tuple[Array, ...]] = {}
+        self.products: dict[str, int] = {}
+        self.images = 1
+
+    def linear(self, name: str, x: Array, activation: Activation = None) -> Array:
+        """Run the layer and keep up to KEPT inputs, spread over what it saw."""
+        flat = x.reshape(-1, x.shape[-1])
+        chosen = np.unique(np.linspace(0, len(flat) - 1, KEPT).astype(np.int64))
+        self.inputs[name] = flat[chosen].astype(np.float32)
+        self.activations[name] = activation
+        self.weights[name] = layer_tensors(self._tensors, name)
+        self.vectors[name] = self.vectors.get(name, 0) + len(flat)
+        return super().linear(name, x, activation)
+
+    def multiply(self, name: str, a: Array, b: Array) -> Array:
+        """Multiply and keep the operands of the first sequence."""
+        some = slice(0, PRODUCT_ROWS)
+        first, second = (x.reshape(-1, x.shape[-1])[some].copy() for x in (a, b))
+        self.operands[name] = (first, second)
+        self.products[name] = self.products.get(name, 0) + a.size
+        return super().multiply(name, a, b)
+
+    def attention(
+        self, name: str, q: Array, k: Array, v: Array, cache: Cache | None, mask: Mask | None = None
+    ) -> Array:
+        """Attend and keep the operands of the first sequence."""
+        self.operands[name] = (q[:1], k[:1], v[:1])
+        return super().attention(name, q, k, v, cache, mask)
+
+
+def measure(network: Network, library: Library, *, seed: int = 0) -> tuple[Figures, StimulusOps]:
+    """Record stimuli, program each layer, and read energies and times from the library.
+
+    Returns
+    -------
+    Figures, and the recorded stimuli
+    """
+    ops = StimulusOps(network.model.tensors, library.technology.column.rows)
+    large = sum(t.size for t in network.model.tensors.values()) >= PART_FROM
+    count = WINDOWS if network.metric == "perplexity" else IMAGES
+    samples = network.samples(1 if large else count)
+    network.score(ops, samples, f"recording {network.name}")
+    ops.images = len(samples)
+    hardware = Hardware(library, network.mapping, keep_devices=True, cells=MEASURED_CELLS)
+    meter = Meter(library, hardware)
+    chip = Chip(seed, 0, "frozen")
+    layers = {}
+    for name in tqdm(ops.inputs, desc="measuring", unit="layer", disable=None, leave=False):
+        layer = program(ops, network.ranges, hardware, chip, name, large)
+        layers[name] = meter.layer(layer, ops.inputs[name])
+    products = {
+        name: measure_products(
+            operands, _ceilings(network.ranges, name, operands, network.mapping.output_margin),
+            ProductModel.program(None, bits=network.mapping.output_bits), hardware.acam,
+            meter.energy, seed=chip.stream(name),
+        )
+        for name, operands in ops.operands.items()
+    }  # fmt: skip
+    return Figures(network.name, layers, products, network.mapping.slices), ops
+
+
+def program(
+    ops: StimulusOps, ranges: Ranges, hardware: Hardware, chip: Chip, name: str, part: bool = False
+) -> AnalogLinear:
+    """Program a layer as inference does; with `part`, evenly spread columns of it."""
+    weight, bias = ops.weights[name]
+    if part and len(weight) > PART:
+        chosen = np.linspace(0, len(weight) - 1, PART).astype(np.int64)
+        ranges = {**ranges, **_part_of_ranges(ranges, name, chosen)}
+        weight, bias = weight[chosen], None if bias is None else bias[chosen]
+    return AnalogLinear(name, weight, bias, ops.activations[name], ranges, hardware, chip)
+
+
+def _part_of_ranges(ranges: Ranges, name: str, chosen: NDArray[np.int64]) -> Ranges:
+    """Return what was calibrated per output for some of the outputs."""
+    keys = (f"{name}.{part}" for part in PER_OUTPUT)
+    return {key: ranges[key][..., chosen] for key in keys if key in ranges}
+
+
+def _ceilings(
+    ranges: Ranges, name: str, operands: tuple[Array, ...], margin: float
+) -> tuple[Array, ...]:
+    """Return the largest magnitude of each operand's code, per head or per channel."""
+    if len(operands) == 2:
+        size = operands[0].shape[-1]
+        return tuple(peaks(ranges, f"{name}.{k}", size, margin, shared=True) for k in "ab")
+    return tuple(
+        peaks(ranges, f"{name}.{k}", x.shape[1], margin)
+        for k, x in zip("qkv", operands, strict=True)
+    )
+
+
+class Meter:
+    """Reads the energy of programmed layers on recorded inputs."""
+
+    def __init__(self, library: Library, hardware: Hardware) -> None:
+        self.library = library
+        self.cells = CellPower(library)
+        self.energy = SearchEnergy(library, hardware.acam)
+        self.v_read = library.technology.column.v_read_v
+
+    def layer(self, layer: AnalogLinear, x: Array) -> LayerFigures:
+        """Return the figures of a layer for recorded inputs x (n, in)."""
+        drive = layer.drive(x)
+        settle = max(
+            settle_time(self.library, array.devices.sum(axis=1).ravel())
+            for array in layer.arrays
+            if array.devices is not None
+        )
+        power = self.cell_power(layer, drive)
+        searches = self.searches(layer, drive)
+        columns = len(layer.spec.gain)
+        return LayerFigures(
+            cell_power_w=float(power.mean()) / (columns * drive.shape[1]),
+            search_j=float(np.mean([s.mean() for s in searches])),
+            settle_s=settle,
+            rows=float(np.mean([programmed_rows(u, 0).sum() for u in layer.units])),
+            conversions=len(layer.units),
+            vectors=len(x),
+            columns=columns,
+        )
+
+    def cell_power(self, layer: AnalogLinear, drive: Array) -> Floats:
+        """Return the power (n,) [W] of all cells of a layer for row drives (n, in)."""
+        total = np.zeros(len(drive))
+        for rows, array in zip(layer.tiles, layer.arrays, strict=True):
+            assert array.devices is not None
+            g = np.concatenate(list(array.devices), axis=1)  # (rows, arrays x cols)
+            total += self.cells.total(g, drive[:, rows].astype(float) * self.v_read)
+        return total
+
+    def searches(self, layer: AnalogLinear, drive: Array) -> list[Floats]:
+        """Return the energy (n, columns) [J] of each set of ACAM units, at the layer's outputs."""
+        spec = layer.spec
+        parts = [layer.multiply(drive, i) for i in range(len(layer.tiles))]
+        total = np.sum(parts, axis=0)
+        ends = [(spec.y_lo, spec.y_hi)]
+        if layer.digital_sum:
+            ends = [*zip(spec.tile_lo, spec.tile_hi, strict=True), *ends]
+            parts = [*parts, total]
+        else:
+            parts = [total]
+        return [
+            self._unit(unit, (y * spec.gain - low) / (high - low))
+            for unit, y, (low, high) in zip(layer.units, parts, ends, strict=False)
+        ]
+
+    def _unit(self, unit: AcamUnit, u: Array) -> Floats:
+        found = [self.energy.column(unit, k, u[:, k].astype(float)) for k in range(u.shape[1])]
+        return np.stack(found, axis=1)

@@ -1,0 +1,320 @@
+"""Energy and time of a workload on the chip, layer by layer and component by component."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from behavioral.library import Library
+from system.cost.chip import Chip, Placement, balanced_copies
+from system.cost.components import Components
+from system.cost.measure import Figures, LayerFigures
+from system.cost.products import ProductFigures
+from system.cost.spice import amplifier_power, search_time
+from system.cost.workload import CODE_BITS, Layer, Workload
+
+# Where the energy of each component comes from.
+ORIGIN = {
+    "cells": "SPICE",
+    "acam": "SPICE",
+    "amplifier": "estimate",
+    "dac": "table",
+    "gray decoder": "table",
+    "register": "table",
+    "adder": "table",
+    "vector unit": "table",
+    "buffer": "table",
+    "bus": "table",
+    "router": "table",
+    "link": "table",
+}
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """One layer of one inference.
+
+    Attributes
+    ----------
+    cores : all its copies.
+    energy_j : by component.
+    stage_s : from its first input to its last output.
+    stage : layers of one stage work side by side.
+    """
+
+    name: str
+    kind: str
+    cores: int
+    macs: float
+    energy_j: Mapping[str, float]
+    stage_s: float
+    stage: str
+
+    @property
+    def total_j(self) -> float:
+        """Energy of the layer."""
+        return sum(self.energy_j.values())
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A workload of a batch on a machine.
+
+    Attributes
+    ----------
+    machine : its name.
+    what : "image", "token" or "prompt".
+    batch : inferences, or sequences side by side.
+    items : of one inference that follow each other through the pipeline.
+    layers : energies of one inference.
+    area_m2 : of the tiles in use (of whole devices for a GPU).
+    cores, chips : in use.
+    """
+
+    machine: str
+    what: str
+    batch: int
+    items: int
+    layers: tuple[LayerCost, ...]
+    area_m2: float
+    cores: int = 0
+    chips: int = 1
+    notes: tuple[str, ...] = ()
+
+    @property
+    def energy_j(self) -> float:
+        """Energy of the batch."""
+        return self.batch * sum(layer.total_j for layer in self.layers)
+
+    @property
+    def energies(self) -> dict[str, float]:
+        """Energy of the batch by component."""
+        names = dict.fromkeys(name for layer in self.layers for name in layer.energy_j)
+        return {
+            name: self.batch * sum(layer.energy_j.get(name, 0.0) for layer in self.layers)
+            for name in names
+        }
+
+    @property
+    def stages(self) -> dict[str, float]:
+        """Time of one item in each stage of the pipeline: that of its slowest layer."""
+        found: dict[str, float] = {}
+        for layer in self.layers:
+            seconds = layer.stage_s / self.items
+            found[layer.stage] = max(found.get(layer.stage, 0.0), seconds)
+        return found
+
+    @property
+    def latency_s(self) -> float:
+        """Time of the first item of the batch through all stages."""
+        return sum(self.stages.values())
+
+    @property
+    def interval_s(self) -> float:
+        """Time between items: the slowest stage."""
+        return max(self.stages.values())
+
+    @property
+    def time_s(self) -> float:
+        """Time of the whole batch: the pipeline fills once, then items leave one by one."""
+        return self.latency_s + (self.batch * self.items - 1) * self.interval_s
+
+    @property
+    def macs(self) -> float:
+        """Multiply-accumulates of the batch."""
+        return self.batch * sum(layer.macs for layer in self.layers)
+
+    @property
+    def tops_per_w(self) -> float:
+        """Operations per energy, in 1e12; a multiply-accumulate is two."""
+        return 2e-12 * self.macs / self.energy_j
+
+    @property
+    def tops_per_mm2(self) -> float:
+        """Operations per time and area of the filled pipeline."""
+        rate = 2e-12 * self.macs / (self.batch * self.items) / self.interval_s
+        return rate / (self.area_m2 * 1e6)
+
+
+@dataclass(frozen=True)
+class NlDpe:
+    """The chip with its SPICE figures: what `cost` needs besides the workload."""
+
+    chip: Chip
+    library: Library
+    figures: Figures
+    reference: bool = False  # the figures are another network's
+
+    @property
+    def components(self) -> Components:
+        """The component table."""
+        return self.chip.components
+
+    def cost(self, workload: Workload, batch: int = 1, replicate: int = 1) -> Cost:
+        """Return energy, time and area of a workload.
+
+        Parameters
+        ----------
+        workload : Workload
+        batch : inferences that follow each other.
+        replicate : copies of the layer that multiplies most vectors; others in proportion.
+        """
+        vectors = [layer.vectors for layer in workload.layers]
+        copies = balanced_copies(vectors, replicate)
+        place = Placement.in_order(self.chip, workload.layers, copies)
+        rows, before = [], 0
+        for k, layer in enumerate(workload.layers):
+            crossed = place.first[k] - before, place.last[k] - place.first[k]
+            before = place.last[k]
+            moved = crossed[0] * layer_carry(workload.layers, k)
+            moved += crossed[1] * layer.inputs * layer.vectors * CODE_BITS
+            rows.append(self._layer(layer, copies[k], moved))
+        tiles = -(-place.cores // self.chip.cores_per_tile)
+        area = tiles * sum(self.chip.tile_areas().values())
+        area += place.chips * self.components["link"]["area_m2"]
+        return Cost(
+            "NL-DPE, ours", workload.what, batch, workload.items, tuple(rows), area,
+            place.cores, place.chips,
+        )  # fmt: skip
+
+    def _layer(self, layer: Layer, copies: int, moved_bits: float) -> LayerCost:
+        if layer.kind == "linear":
+            energy, seconds = self._linear(layer, copies)
+        elif layer.kind == "products":
+            energy, seconds = self._products(layer)
+        else:
+            energy, seconds = {}, 0.0
+        for name, joules in vector_energy(self.components, layer).items():
+            energy[name] = energy.get(name, 0.0) + joules
+        link = self.components["link"]
+        energy["link"] = moved_bits * link["energy_j_per_bit"]
+        seconds += vector_time(self.components, layer, self.chip.layer_tiles(layer, copies))
+        seconds += moved_bits / link["bandwidth_bit_per_s"]
+        cores = self.chip.layer_cores(layer) * copies
+        stage = layer.stage or layer.name
+        return LayerCost(layer.name, layer.kind, cores, layer.macs, energy, seconds, stage)
+
+    @property
+    def amplifier_power(self) -> float:
+        """Estimated power of one read-out amplifier [W]."""
+        gm_over_id = self.components["amplifier"]["gm_over_id_per_v"]
+        return amplifier_power(self.library, gm_over_id)
+
+    def read_time(self, figures: LayerFigures) -> float:
+        """Return how long the rows are driven: settling, then one search [s]."""
+        settled = figures.settle_s + self.library.readout.settle_s
+        return float(settled + search_time(self.library))
+
+    def layer_figures(self, layer: Layer) -> LayerFigures:
+        """Return the layer's own figures, or the mean of the reference network's."""
+        if not self.reference:
+            return self.figures.layers[layer.name]
+        return self.figures.mean(layer.name)
+
+    def _linear(self, layer: Layer, copies: int) -> tuple[dict[str, float], float]:
+        part, chip, found = self.components, self.chip, self.layer_figures(layer)
+        tiles, blocks, vectors = chip.row_tiles(layer), chip.column_blocks(layer), layer.vectors
+        read = self.read_time(found)
+        outputs = layer.outputs * vectors
+        conversions = outputs * self._conversions(layer, found)
+        # One transimpedance stage a physical column, one summing stage for what an ACAM unit sees.
+        sums = tiles if found.conversions > 1 else 1
+        amplifiers = layer.outputs * (chip.line_count * tiles + sums)
+        bits_in = layer.inputs * vectors * CODE_BITS
+        bits_out = outputs * CODE_BITS
+        energy = {
+            "cells": found.cell_power_w * layer.inputs * layer.outputs * vectors * read,
+            "acam": conversions * found.search_j,
+            "amplifier": amplifiers * self.amplifier_power * read * vectors,
+            "dac": layer.inputs * blocks * vectors * part["dac"]["energy_j"],
+            "gray decoder": conversions * part["gray_decoder"]["energy_j"],
+            "register": (bits_in * blocks + bits_out) * part["register"]["energy_j_per_bit"],
+            "adder": (conversions - outputs) * part["adder"]["energy_j"],
+            **self._movement(bits_in, bits_out),
+        }
+        # A tile loads what its cores need; another copy of the layer takes the next vector.
+        wide = min(layer.inputs, chip.rows * chip.cores_per_tile) * CODE_BITS
+        high = min(layer.outputs, chip.columns * chip.cores_per_tile) * CODE_BITS
+        step = part["dac"]["settle_s"] + read
+        step += wide / part["buffer"]["bandwidth_bit_per_s"]
+        step += high / part["router"]["bandwidth_bit_per_s"]
+        return energy, -(-vectors // copies) * step
+
+    def _conversions(self, layer: Layer, found: LayerFigures) -> int:
+        """Return ACAM conversions of one output: one, or with digital sums one per row tile."""
+        if not self.reference:
+            return found.conversions
+        digital = found.conversions > 1
+        return self.chip.row_tiles(layer) + (layer.activation is not None) if digital else 1
+
+    def _movement(self, bits_in: float, bits_out: float) -> dict[str, float]:
+        """Codes in from the buffer over the bus; codes out over the network into the next."""
+        part = self.components
+        router = part["router"]
+        return {
+            "buffer": (bits_in + bits_out) * part["buffer"]["energy_j_per_bit"],
+            "bus": (bits_in + bits_out) * part["bus"]["energy_j_per_bit"],
+            "router": bits_out * router["hops"] * router["energy_j_per_bit"],
+        }
+
+    def _products(self, layer: Layer) -> tuple[dict[str, float], float]:
+        """Log and exp searches: each has a DAC conversion before and a code behind it."""
+        part, found = self.components, self.product_figures(layer)
+        searches = layer.logs + layer.exps
+        energy = {
+            "acam": layer.logs * found.log_j + layer.exps * found.exp_j,
+            "dac": searches * part["dac"]["energy_j"],
+            "gray decoder": searches * part["gray_decoder"]["energy_j"],
+            "register": 2 * searches * CODE_BITS * part["register"]["energy_j_per_bit"],
+            "adder": layer.adds * part["adder"]["energy_j"],
+            "buffer": layer.buffer_bits * part["buffer"]["energy_j_per_bit"],
+            "bus": layer.buffer_bits * part["bus"]["energy_j_per_bit"],
+        }
+        units = self.chip.layer_cores(layer) * self.chip.columns
+        tiles = self.chip.layer_tiles(layer)
+        step = part["dac"]["settle_s"] + search_time(self.library)
+        adders = tiles * part["adder"]["per_tile"] * part["vector_unit"]["clock_hz"]
+        buffers = tiles * part["buffer"]["bandwidth_bit_per_s"]
+        return energy, max(
+            searches / units * step, layer.adds / adders, layer.buffer_bits / buffers
+        )
+
+    def product_figures(self, layer: Layer) -> ProductFigures:
+        """Return the block's own figures, or the mean of the reference network's."""
+        if not self.reference:
+            return self.figures.products[layer.name]
+        return self.figures.mean_products(layer.name)
+
+
+def layer_carry(layers: Sequence[Layer], k: int) -> float:
+    """Return the bits that cross a cut in front of layer k: the last stated carry before it."""
+    return next((x.carry_bits for x in reversed(layers[:k]) if x.carry_bits), 0.0)
+
+
+def vector_energy(components: Components, layer: Layer) -> dict[str, float]:
+    """Return the energy of the vector unit, and of its operands' way through the buffer [J].
+
+    Additions of products belong to the adders beside the ACAM units, not to the vector unit. In a
+    digital layer each value is read from the buffer and written back once.
+    """
+    digital = layer.kind == "digital"
+    work = {
+        "adder": layer.adds if digital else 0.0,
+        "multiplier": layer.multiplies,
+        "comparator": layer.compares,
+        "scaler": layer.scales,
+    }
+    values = max(layer.adds, layer.compares) if digital else 0.0
+    bits = 2 * values * components["vector_unit"]["word_bits"]
+    return {
+        "vector unit": sum(n * components[name]["energy_j"] for name, n in work.items()),
+        "buffer": bits * components["buffer"]["energy_j_per_bit"],
+    }
+
+
+def vector_time(components: Components, layer: Layer, tiles: float) -> float:
+    """Return the time of the vector units of some tiles [s]."""
+    unit = components["vector_unit"]
+    adds = layer.adds if layer.kind == "digital" else 0.0
+    operations = adds + layer.multiplies + layer.compares + layer.scales
+    return operations / (unit["lanes"] * tiles) / unit["clock_hz"]

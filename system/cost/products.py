@@ -1,0 +1,143 @@
+"""Energy of the log and exp units, on the codes of recorded operands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from behavioral.acam import AcamModel, AcamUnit, Windows
+from behavioral.noise import seed_path
+from behavioral.products import ProductModel
+from system.cost.spice import SearchEnergy
+from system.models.ops import Array
+
+Floats = NDArray[np.float64]
+
+UNITS = 16  # programmed units an energy is averaged over
+ROWS = 24  # rows of queries whose scores and products are formed
+
+
+@dataclass(frozen=True)
+class ProductFigures:
+    """Mean energy of one search [J] of the log and of the exp units, and the rows of each."""
+
+    log_j: float
+    exp_j: float
+    log_rows: int
+    exp_rows: int
+
+
+def measure_products(
+    operands: tuple[Array, ...],
+    ceilings: tuple[Array, ...],
+    model: ProductModel,
+    acam: AcamModel,
+    energy: SearchEnergy,
+    seed: tuple[int, ...],
+) -> ProductFigures:
+    """Return the mean search energies of one block of products.
+
+    Parameters
+    ----------
+    operands : (a, b) of an element-wise product, (T, channels) each; or (q, k, v) of attention,
+        (1, heads, T, D) each.
+    ceilings : largest magnitude of each operand's code, per channel or per head.
+    model : ProductModel
+        Its codes without noise: which level a unit sees depends little on noise.
+    acam, energy : the characterised cell.
+    seed : of the programmed units.
+    """
+    sample = _element_wise if len(operands) == 2 else _attention
+    magnitudes, sums = sample(operands, ceilings, model)
+    top = 2**model.in_bits - 1
+    level = np.minimum(np.floor(magnitudes * top + 0.5), top)
+    log_unit, exp_unit, last = _programmed(model, acam, seed)
+    return ProductFigures(
+        log_j=_mean(energy, log_unit, 1.0 - level / top),  # the log units' line is inverted
+        exp_j=_mean(energy, exp_unit, (last - np.minimum(sums, last)) / last),
+        log_rows=len(log_unit.bit),
+        exp_rows=len(exp_unit.bit),
+    )
+
+
+def _programmed(
+    model: ProductModel, acam: AcamModel, seed: tuple[int, ...]
+) -> tuple[AcamUnit, AcamUnit, int]:
+    """Program log and exp units as `ProductModel.program` does, keeping their conductances.
+
+    Returns
+    -------
+    log units, exp units, and the attenuation at the lower end of the exp units' data line
+    """
+    top = 2**model.bits - 1
+    logs = model.logs[0].astype(np.int64)
+    log_codes = np.where(logs == model.zero, 0, top - np.minimum(logs, top))
+    last = int(np.count_nonzero(model.exps[0][: model.zero])) + 1
+    exp_codes = model.exps[0][: last + 1].astype(np.int64)
+    units = []
+    for name, codes, bits in (
+        ("log", log_codes, model.bits),
+        ("exp", exp_codes, model.out_bits),
+    ):
+        windows = Windows.from_levels(codes[::-1], (0.0, 1.0), (0.0, 1.0), bits=bits)
+        lo, hi = windows.on_data_line()
+        units.append(
+            acam.program(
+                lo, hi, windows.bit, bits, seed=(*seed_path(seed), ord(name[0])),
+                columns=UNITS, levels=codes.size, keep_conductances=True,
+            )
+        )  # fmt: skip
+    return units[0], units[1], last
+
+
+def _mean(energy: SearchEnergy, unit: AcamUnit, u: Floats) -> float:
+    levels, counts = np.unique(u, return_counts=True)
+    curves = [energy.column(unit, k, levels) for k in range(UNITS)]
+    return float(np.average(np.mean(curves, axis=0), weights=counts))
+
+
+def _element_wise(
+    operands: tuple[Array, ...], ceilings: tuple[Array, ...], model: ProductModel
+) -> tuple[Floats, Floats]:
+    """Return magnitudes over their ceilings, and the sums of attenuations of a * b."""
+    scaled = [x / ceiling for x, ceiling in zip(operands, ceilings, strict=True)]
+    codes = [model.encode(x, 1.0).code for x in scaled]
+    magnitudes = np.concatenate([np.abs(x).ravel() for x in scaled]).astype(np.float64)
+    return magnitudes, _sums(model, *codes)
+
+
+def _attention(
+    operands: tuple[Array, ...], ceilings: tuple[Array, ...], model: ProductModel
+) -> tuple[Floats, Floats]:
+    """Return the same of attention: q k^T, softmax and attention x V of some rows of queries."""
+    q, k, v = (x[0] for x in operands)  # (heads, T, D)
+    heads, time, size = q.shape
+    share = heads // len(k)
+    tops = [
+        np.broadcast_to(c[:, None], x.shape[:2]) for c, x in zip(ceilings, (q, k, v), strict=True)
+    ]
+    codes = [model.encode(x, top).code for x, top in zip((q, k), tops, strict=False)]
+    v_codes = model.encode(np.ascontiguousarray(v), tops[2], block=False).code
+    magnitudes = np.concatenate(
+        [(np.abs(x) / top[..., None]).ravel() for x, top in zip((q, k, v), tops, strict=True)]
+    ).astype(np.float64)
+    sums = []
+    for row in np.unique(np.linspace(0, heads * time - 1, ROWS).astype(np.int64)):
+        head, t = divmod(int(row), time)
+        group, seen = head // share, slice(0, t + 1)
+        score = k[group, seen] @ q[head, t] * size**-0.5
+        loss = np.floor((score.max() - score) / model.delta + 0.5)  # attenuation of each weight
+        sums.append(_sums(model, codes[0][head, t][None], codes[1][group, seen]))
+        sums.append(loss)
+        sums.append((loss[:, None] + _attenuation(model, v_codes[group, seen])).ravel())
+    return magnitudes, np.concatenate(sums)
+
+
+def _attenuation(model: ProductModel, code: NDArray[np.uint16]) -> Floats:
+    return np.asarray(code % model.section, dtype=np.float64)
+
+
+def _sums(model: ProductModel, a: NDArray[np.uint16], b: NDArray[np.uint16]) -> Floats:
+    return np.asarray((_attenuation(model, a) + _attenuation(model, b)).ravel())

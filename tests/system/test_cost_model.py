@@ -1,0 +1,289 @@
+"""The cost model: sums, pipeline, components, baselines. No simulator: figures are made up."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from circuits.errors import ParameterError
+from system.cost import report
+from system.cost.baselines import IsaacLike, adc_area, adc_energy
+from system.cost.chip import Chip, Placement, balanced_copies
+from system.cost.components import Components
+from system.cost.measure import Figures, LayerFigures, StimulusOps
+from system.cost.products import ProductFigures
+from system.cost.study import assemble
+from system.cost.workload import lenet, llama, shaped
+from system.models.lenet import SHAPES, Lenet
+from system.models.llama import Llama, LlamaConfig
+from tests.behavioral.standin import make_library
+
+CONFIG = LlamaConfig(
+    vocab_size=600, hidden_size=64, intermediate_size=700, num_hidden_layers=2,
+    num_attention_heads=4, num_key_value_heads=2, head_dim=16,
+)  # fmt: skip
+WORKLOADS = (lenet(), llama(CONFIG, "token", 50), llama(CONFIG, "prompt", 50))
+
+
+@pytest.fixture(scope="module")
+def library():
+    return make_library()
+
+
+@pytest.fixture(scope="module")
+def components():
+    return Components.from_toml()
+
+
+def made_up_figures() -> Figures:
+    layers, products = {}, {}
+    for k, layer in enumerate(x for w in WORKLOADS for x in w.layers):
+        if layer.kind == "linear":
+            layers[layer.name] = LayerFigures(3e-8 + k * 1e-9, 8e-13, 1e-9, 128.0, 1, 8, 4)
+        elif layer.kind == "products":
+            products[layer.name] = ProductFigures(1.4e-12, 7e-13, 80, 96)
+    return Figures("made up", layers, products, 2)
+
+
+def study(library, components, **options):
+    return assemble("made up", library, components, made_up_figures(), WORKLOADS, **options)
+
+
+def test_components_and_layers_add_up_to_the_total(library, components):
+    """Sums of the same addends in another order: 1e-12."""
+    found = study(library, components, batch=3)
+    for cost in itertools.chain(found.ours, *found.others):
+        by_layer = 3 * sum(layer.total_j for layer in cost.layers)
+        assert sum(cost.energies.values()) == pytest.approx(cost.energy_j, rel=1e-12)
+        assert by_layer == pytest.approx(cost.energy_j, rel=1e-12)
+        assert sum(x.total_j for x in report.grouped(cost)) * 3 == pytest.approx(cost.energy_j)
+
+
+def test_twice_the_batch_takes_twice_the_energy_and_less_than_twice_the_time(library, components):
+    one, two = (study(library, components, batch=n) for n in (4, 8))
+    for a, b in zip(itertools.chain(one.ours, *one.others), itertools.chain(two.ours, *two.others),
+                    strict=True):  # fmt: skip
+        assert b.energy_j == pytest.approx(2 * a.energy_j, rel=1e-12)
+        assert a.time_s < b.time_s < 2 * a.time_s
+        assert b.tops_per_w == pytest.approx(a.tops_per_w)
+
+
+@pytest.mark.parametrize("batch", [1, 7])
+def test_the_pipeline_is_as_fast_as_its_slowest_stage(library, components, batch):
+    """Simulated item by item: a stage starts when it is free and the item has arrived."""
+    for cost in study(library, components, batch=batch).ours:
+        groups = itertools.groupby(cost.layers, key=lambda x: x.stage)
+        stages = [max(x.stage_s for x in group) / cost.items for _, group in groups]
+        free = np.zeros(len(stages))
+        for _ in range(batch * cost.items):
+            at = 0.0
+            for k, seconds in enumerate(stages):
+                at = max(at, free[k]) + seconds
+                free[k] = at
+        assert cost.time_s == pytest.approx(at, rel=1e-9)
+        assert cost.time_s >= batch * cost.items * max(stages) * (1 - 1e-12)
+
+
+def test_copies_of_a_layer_shorten_its_stage_and_leave_its_energy(library, components):
+    one, four = (study(library, components, replicate=n).ours[0] for n in (1, 4))
+    first = {x.name: x for x in one.layers}["conv1"]
+    faster = {x.name: x for x in four.layers}["conv1"]
+    assert faster.cores == 4 * first.cores
+    assert faster.stage_s < first.stage_s
+    assert four.energy_j == pytest.approx(one.energy_j)
+    assert four.area_m2 >= one.area_m2
+
+
+@given(st.lists(st.integers(0, 1000), min_size=1, max_size=9), st.integers(1, 50))
+def test_no_layer_has_more_copies_than_it_can_use(vectors, replicate):
+    copies = balanced_copies(vectors, replicate)
+    assert all(1 <= c <= max(1, replicate) for c in copies)
+    assert copies[int(np.argmax(vectors))] == (replicate if max(vectors) else 1)
+
+
+def test_a_placement_fills_chips_in_order(library, components):
+    chip = dataclasses.replace(Chip.from_components(components, library), tiles=1)
+    layers = [x for x in WORKLOADS[1].layers if x.kind == "linear"]
+    place = Placement.in_order(chip, layers, [1] * len(layers))
+    assert place.cores == sum(chip.layer_cores(x) for x in layers)
+    assert place.chips == -(-place.cores // 8)
+    assert list(place.first) == sorted(place.first)
+    assert all(a <= b for a, b in zip(place.first, place.last, strict=True))
+    assert place.last[-1] == place.chips - 1
+
+
+def numbers(tree, skip=("components",)) -> list[float]:
+    """Return every number of a JSON tree, in order."""
+    if isinstance(tree, dict):
+        return [x for key, part in tree.items() if key not in skip for x in numbers(part)]
+    if isinstance(tree, list):
+        return [x for part in tree for x in numbers(part)]
+    return [float(tree)] if isinstance(tree, (int, float)) else []
+
+
+@pytest.mark.parametrize(("name", "key"), list(Components.from_toml().keys()))
+def test_every_key_of_the_component_table_moves_some_output(library, components, name, key):
+    """On a chip of one tile, so that links carry something; zero becomes a small number."""
+    base = components.override("chip", "tiles", 1)
+    value = base[name][key]
+    changed = base.override(name, key, 2 * value if value else 1e-9)
+    before, after = (report.to_dict(study(library, c)) for c in (base, changed))
+    claims = [[c["ours"] for c in tree.pop("claims")] for tree in (before, after)]
+    assert numbers(before) != numbers(after) or claims[0] != claims[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[acam\n", "not valid TOML"),
+        (
+            '[acamm]\nsource = "x"\ntechnology = "y"\ncells = 3',
+            r"unknown component \[acamm\].*acam",
+        ),
+        (
+            '[acam]\nsource = "x"\ntechnology = "y"\ncell = 3',
+            "unknown key acam.cell; nearest: cells",
+        ),
+        ("[acam]\ncells = 3", r"\[acam\] needs source"),
+        ('[acam]\nsource = "x"\ntechnology = "y"\ncells = 0', "acam.cells = 0 is out of range"),
+        ('[dac]\nsource = "x"\ntechnology = "y"\nenergy_j = -1', "permitted: 0 or more"),
+        ('[dac]\nsource = "x"\ntechnology = "y"\nenergy_j = true', "must be a number"),
+        ("cells = 3", "stands outside an entry"),
+    ],
+)
+def test_a_bad_component_table_is_refused_with_the_reason(text, message, tmp_path):
+    place = tmp_path / "mine.toml"
+    place.write_text(text)
+    with pytest.raises(ParameterError, match=message):
+        Components.from_toml(place)
+
+
+def test_a_component_table_of_the_user_replaces_only_what_it_names(components, tmp_path):
+    place = tmp_path / "mine.toml"
+    place.write_text('[dac]\nenergy_j = "50f"\nsource = "measured"\ntechnology = "7 nm"\n')
+    mine = Components.from_toml(place)
+    assert mine["dac"]["energy_j"] == pytest.approx(50e-15)
+    assert mine["dac"]["area_m2"] == components["dac"]["area_m2"]
+    assert mine["dac"].technology == "7 nm"
+    assert mine["link"] == components["link"]
+
+
+ADC_TABLE = {
+    16: [(0.251, 1689), (0.254, 1695), (0.289, 1762), (0.356, 1875), (0.466, 2031)],
+    22: [(0.457, 2771), (0.463, 2782), (0.527, 2892), (0.649, 3078), (0.847, 3334)],
+    32: [(0.924, 4964), (0.936, 4984), (1.065, 5180), (1.312, 5513), (1.714, 5972)],
+    40: [(1.405, 7024), (1.424, 7052), (1.620, 7329), (1.996, 7801), (2.607, 8450)],
+    65: [(3.501, 14948), (3.548, 15008), (4.036, 15598), (4.973, 16603), (6.494, 17983)],
+}
+
+
+@pytest.mark.parametrize("node", list(ADC_TABLE))
+def test_the_regression_gives_the_published_converters(node):
+    """Accelergy's ADC plug-in at 1 GS/s, 4 to 8 bits; three digits are printed: 0.3 %."""
+    for bits, (energy_pj, area_um2) in enumerate(ADC_TABLE[node], start=4):
+        assert adc_energy(bits, node * 1e-9, 1e9) == pytest.approx(energy_pj * 1e-12, rel=3e-3)
+        assert adc_area(bits, node * 1e-9, 1e9) == pytest.approx(area_um2 * 1e-12, rel=1e-3)
+
+
+def test_isaacs_components_add_up_to_its_published_chip(components):
+    """Shafiee et al., ISCA 2016, Table I: 65.8 W, 85.4 mm2; a tile 330 mW, 0.372 mm2."""
+    isaac = IsaacLike(components)
+    assert isaac.chip_power() == pytest.approx(65.8, rel=1e-3)
+    assert isaac.chip_area() == pytest.approx(85.4e-6, rel=1e-3)
+    assert isaac.tile_power() == pytest.approx(0.330, rel=2e-3)
+    assert isaac.tile_area() == pytest.approx(0.372e-6, rel=2e-3)
+
+
+def test_isaac_converts_every_column_of_every_input_bit(components):
+    """fc1 of LeNet: 4 row tiles x 120 outputs x 4 slices x 8 bits at the regression's energy."""
+    cost = IsaacLike(components).cost(lenet())
+    fc1 = {x.name: x for x in cost.layers}["fc1"]
+    converts = 4 * 120 * 4 * 8
+    assert fc1.energy_j["adc"] == pytest.approx(converts * adc_energy(8, 32e-9, 1.28e9))
+    digital = (400 + 120) / 16 * 1e-9  # a scale for each input and output, 16 lanes at 1 GHz
+    assert fc1.stage_s == pytest.approx(8 * 100e-9 + digital)
+
+
+@pytest.mark.parametrize(
+    ("name", "blocks", "head"), [("llama-3.2-1b", 14848, 4008), ("llama-3.2-3b", 43008, 6012)]
+)
+def test_llama_needs_the_arrays_its_shapes_ask_for(library, components, name, blocks, head):
+    """256 x 256 arrays, counted by hand from the public shapes."""
+    chip = Chip.from_components(components, library)
+    layers = llama(shaped()[name], "token", 1).layers
+    cores = {x.name: chip.layer_cores(x) for x in layers if x.kind == "linear"}
+    assert cores.pop("lm_head") == head
+    assert sum(cores.values()) == blocks
+
+
+def test_the_workload_of_lenet_is_what_the_network_asks_for():
+    rng = np.random.default_rng(0)
+    tensors = {k: rng.normal(size=s).astype(np.float32) for k, s in SHAPES.items()}
+    ops = StimulusOps(tensors, 256)
+    Lenet(tensors).forward(rng.random((3, 28, 28)).astype(np.float32), ops)
+    stated = {x.name: x for x in lenet().layers if x.kind == "linear"}
+    assert list(stated) == list(ops.inputs)
+    for name, layer in stated.items():
+        assert (layer.outputs, layer.inputs) == ops.weights[name][0].shape
+        assert 3 * layer.vectors == ops.vectors[name]
+        assert layer.activation == ops.activations[name]
+
+
+def test_the_workload_of_a_prompt_is_what_the_network_asks_for():
+    """All but the output projection, which the workload asks only for the last token."""
+    rng = np.random.default_rng(0)
+    tensors = {
+        k: rng.normal(size=s).astype(np.float32) * np.float32(0.1)
+        for k, s in CONFIG.shapes().items()
+    }
+    ops = StimulusOps(tensors, 256)
+    Llama(CONFIG, tensors).forward(rng.integers(0, 600, (1, 50)), ops)
+    layers = {x.name: x for x in llama(CONFIG, "prompt", 50).layers}
+    assert ops.products["model.layers.1.mlp.product"] == layers["model.layers.1.mlp.product"].exps
+    for name in ops.inputs:
+        assert (layers[name].outputs, layers[name].inputs) == ops.weights[name][0].shape
+        assert layers[name].vectors == (1 if name == "lm_head" else ops.vectors[name])
+
+
+def test_tokens_of_a_prompt_cost_together_what_they_cost_one_by_one():
+    """Attention sees one token more each time; the output projection runs once for a prompt."""
+    tokens = [llama(CONFIG, "token", n + 1) for n in range(50)]
+    prompt = llama(CONFIG, "prompt", 50)
+    head = 49 * CONFIG.vocab_size * CONFIG.hidden_size
+    assert sum(t.macs for t in tokens) == pytest.approx(prompt.macs + head)
+    for name in ("model.layers.0.self_attn", "model.layers.1.mlp.product"):
+        parts = [next(x for x in w.layers if x.name == name) for w in (*tokens, prompt)]
+        for count in ("exps", "logs", "adds", "macs"):
+            *each, whole = (getattr(x, count) for x in parts)
+            assert sum(each) == pytest.approx(whole), count
+
+
+def test_the_text_names_origin_technology_and_what_is_not_known(library, components):
+    text = report.to_text(study(library, components))
+    for part in (
+        "SPICE",
+        "lp16",
+        "40 nm",
+        "estimate",
+        "not known",
+        "published  98 % less",
+        "245 x",
+    ):
+        assert part in text
+
+
+def test_the_csv_holds_the_energy_of_every_machine(library, components):
+    """Six digits are written."""
+    import csv
+    import io
+
+    found = study(library, components, batch=2)
+    rows = list(csv.DictReader(io.StringIO(report.to_csv(found))))
+    mine = [r for r in rows if (r["machine"], r["workload"]) == ("NL-DPE, ours", "prompt")]
+    assert sum(float(r["energy_j"]) for r in mine) == pytest.approx(
+        found.ours[2].energy_j, rel=1e-5
+    )
+    assert {r["machine"] for r in rows} == {"NL-DPE, ours", "ISAAC-like", "RAELLA-like"}
