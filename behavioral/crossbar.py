@@ -121,6 +121,8 @@ class CrossbarModel:
         readout = library.technology.readout
         ratio = library.readout.r_input_ohm / (readout.r_feedback_ohm + readout.r_output_ohm)
         self.rest = float(-column.v_cm_v * ratio / column.v_read_v)
+        if np.size(library.readout.amplifier_offset_v):  # a transistor-level stage: measured
+            self.rest = float(library.readout.amplifier_offset_v[0] / column.v_read_v)
         self.stuck_off_rate = device.stuck_off_rate
         self.write_law = NoiseLaw.write(device).scaled(noise_scale)
         self.read_law = NoiseLaw.read(device).scaled(noise_scale)

@@ -14,7 +14,7 @@ import logging
 import os
 import re
 import tempfile
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -348,6 +348,8 @@ def _read_group(group: Any, circuit: str, path: Path) -> Any:
         if item.name == "provenance":
             continue
         if item.name not in group:
+            if item.default is not MISSING or item.default_factory is not MISSING:
+                continue  # added after the format: a library without it is read as before
             raise FormatError(f"{path}: dataset {circuit}/{item.name} is missing; {REMEDY}")
         value = group[item.name][()]
         values[item.name] = value if isinstance(value, np.ndarray) else float(value)

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from behavioral.acam import AcamModel, Seed, Windows
 from behavioral.kernels import products as kernels
-from behavioral.noise import seed_path
+from behavioral.log_units import log_codes, unit_tables
 from circuits.errors import ParameterError
 
 SingleArray = NDArray[np.float32]
@@ -105,6 +105,7 @@ class ProductModel:
         seed: Seed = 0,
         noise: bool | float = True,
         gray: bool = True,
+        copies: int = 1,
     ) -> ProductModel:
         """Program the log and exp units of one core.
 
@@ -124,6 +125,8 @@ class ProductModel:
             last product that rounds to a code above 0.
         seed, noise, gray
             As in `AcamModel.program`.
+        copies : int
+            Units in parallel for every log and exp; the mean of their codes is rounded digitally.
 
         Raises
         ------
@@ -131,9 +134,9 @@ class ProductModel:
             Bits outside 2..12, no units, or a range without any code.
         """
         in_bits, out_bits = in_bits or bits, out_bits or bits
-        for name, value in (("bits", bits), ("in_bits", in_bits), ("out_bits", out_bits)):
+        for value in (bits, in_bits, out_bits):
             if not 2 <= value <= 12:
-                raise ParameterError(f"{name} = {value}: products take 2 to 12 bits")
+                raise ParameterError(f"{value} bits: products take 2 to 12 bits")
         if units < 1:
             raise ParameterError(f"units = {units}: a core has at least one column")
         steps = steps_per_octave or max(int((2**bits - 2) / math.log2(2**in_bits - 1)), 1)
@@ -142,13 +145,13 @@ class ProductModel:
         reach = exp_range if exp_range is not None else math.log(2 * full) + delta
         if not delta < reach < math.inf:
             raise ParameterError(f"exp_range = {reach:g} neper must exceed one step, {delta:g}")
-        log_codes = _log_codes(in_bits, bits, delta)
+        linear_logs = log_codes(in_bits, bits, delta)
         last = math.ceil(reach / delta)
         exp_codes = np.floor(full * np.exp(np.arange(-last, 1) * delta) + 0.5).astype(np.int64)
         tables, rows = [], []
-        for name, codes, width in (("log", log_codes[::-1], bits), ("exp", exp_codes, out_bits)):
+        for name, codes, width in (("log", linear_logs[::-1], bits), ("exp", exp_codes, out_bits)):
             windows = Windows.from_levels(codes, (0.0, 1.0), (0.0, 1.0), bits=width, gray=gray)
-            tables.append(_unit_tables(acam, windows, codes, units, seed, name, noise))
+            tables.append(unit_tables(acam, windows, codes, units, seed, name, noise, copies))
             rows.append(windows.rows)
         section = 4 << bits
         zero = section // 2 - 1
@@ -359,34 +362,6 @@ class ProductModel:
         if invalid:
             raise ParameterError(f"NaN or +inf in {invalid} rows of the attention scores")
         return code, attenuation, power
-
-
-def _log_codes(in_bits: int, bits: int, delta: float) -> NDArray[np.int64]:
-    """Log code of every linear code: 0 below the floor, 2**bits - 1 at full scale."""
-    top = 2**bits - 1
-    linear = np.arange(1, 2**in_bits) / (2**in_bits - 1)
-    codes = np.floor(top + np.log(linear) / delta + 0.5)
-    return np.concatenate([[0], np.maximum(codes, 0)]).astype(np.int64)
-
-
-def _unit_tables(
-    acam: AcamModel | None,
-    windows: Windows,
-    codes: NDArray[np.int64],
-    units: int,
-    seed: Seed,
-    name: str,
-    noise: bool | float,
-) -> NDArray[np.int64]:
-    """Codes of every unit at every DAC level, (units, levels)."""
-    if acam is None:
-        return np.broadcast_to(codes, (units, codes.size))
-    lo, hi = windows.on_data_line()
-    unit = acam.program(
-        lo, hi, windows.bit, windows.bits, seed=(*seed_path(seed), ord(name[0])), noise=noise,
-        gray=windows.gray, columns=units, levels=codes.size, keep_thresholds=False,
-    )  # fmt: skip
-    return np.broadcast_to(unit.table, (units, codes.size)).astype(np.int64)
 
 
 def _batched(array: NDArray[Any], ndim: int) -> NDArray[Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from behavioral.layout import CIRCUITS, describe
+from circuits.amplifier import AmplifierData
 
 if TYPE_CHECKING:
     from behavioral.library import Library
@@ -27,8 +28,12 @@ def summarize(library: "Library") -> str:
             "",
             f"{circuit}: {origin.jobs} jobs with {origin.simulator}, {origin.failed} failed",
         ]
+        unmeasured = {"provenance"}
+        if circuit == "readout" and not np.size(data.amplifier_gain):
+            lines.append("  amplifier: model, of the technology file; no transistors, no supply")
+            unmeasured |= {item.name for item in dataclasses.fields(AmplifierData)}
         for item in dataclasses.fields(data):
-            if item.name != "provenance":
+            if item.name not in unmeasured:
                 lines.append("  " + _describe(circuit, item.name, getattr(data, item.name)))
     lines += ["", "held-out error of the look-up models against ngspice (LSB: 8 bits)"]
     lines += [f"  {key:26} {value:.4g}" for key, value in sorted(library.errors.items())]

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from circuits import plan
+from circuits.amplifier import gbw_hz
 from circuits.errors import ParameterError
 from circuits.netlist import chunks, column_models, number, render
 from circuits.parameters import Device, Technology
@@ -45,7 +46,8 @@ class CrossbarData:
         Conductance of all RRAM of a loaded column.
     settle_s : (l,) float array [s]
         From the step of all rows to full swing until the read-out stays within half an LSB (1/512
-        of the step); inf when it does not.
+        of the step); inf when it does not. A transistor-level amplifier gets a smaller step where
+        full swing would drive more than half of ``readout.i_full_scale_a`` into it.
     settle_energy_j : (l,) float array [J]
         Dissipated in cells and wires of the column during that time.
     column_g : (c, rows) float array [S]
@@ -256,7 +258,9 @@ class _Bench:
         for r, levels in enumerate(samples.T):
             knots = ", ".join(f"{k}, {number(x)}" for k, x in enumerate(levels))
             rows.append(f"bv{r} r{r} cm v=pwl(v(idx), {knots})")
-        columns = [line for k, cells in enumerate(g) for line in _column_lines(k, cells, "r{r}")]
+        columns = [
+            line for k, cells in enumerate(g) for line in self._column_lines(k, cells, "r{r}")
+        ]
         vectors = tuple(f"i(vs{k})" for k in range(len(g)))
         return self._job(
             "bench_column",
@@ -270,15 +274,18 @@ class _Bench:
     def settling(self, loads: Floats) -> tuple[Floats, Floats]:
         """Return settling time and energy per product for columns of equal cells."""
         column, readout = self.technology.column, self.technology.readout
-        jobs, t_step = [], 0.1e-9
-        for g in loads:
+        jobs, t_step, gbw = [], 0.1e-9, gbw_hz(self.technology)
+        swings = np.full(len(loads), column.v_read_v)
+        if readout.amplifier != "model":  # rails: no more than full scale on one line
+            swings = np.minimum(swings, readout.i_full_scale_a / 2 / (loads * column.rows))
+        for g, swing in zip(loads, swings, strict=True):
             noise_gain = 1 + readout.r_feedback_ohm * g * column.rows
-            tau = noise_gain / (2 * np.pi * readout.opamp_gbw_hz)
+            tau = noise_gain / (2 * np.pi * gbw)
             wire = column.r_wire_ohm_per_cell * column.rows
             tau += 0.5 * wire * column.rows * (column.c_wire_f_per_cell + 0.2e-15)
             # the stage's inductive input rings with a lightly loaded line: never below 10 / GBW
-            stop = t_step + 20 * tau + 10 / readout.opamp_gbw_hz
-            lines = _column_lines(0, np.full(column.rows, g), "row")
+            stop = t_step + 20 * tau + 10 / gbw
+            lines = self._column_lines(0, np.full(column.rows, g), "row")
             vectors = ("time", "v(o0)", "i(vin)")
             jobs.append(
                 self._job(
@@ -286,15 +293,28 @@ class _Bench:
                     "settle",
                     vectors,
                     columns="\n".join(lines),
+                    swing="{v_read}" if swing == column.v_read_v else float(swing),
                     step=(stop - t_step) / 500,
                     stop=stop,
                 )
             )
-        found = [_settle(result, t_step, column.v_read_v) for result in self.run(jobs)]
+        results = self.run(jobs)
+        found = [_settle(*pair, t_step) for pair in zip(results, swings, strict=True)]
         return np.array([x[0] for x in found]), np.array([x[1] for x in found])
 
+    def _column_lines(self, k: int, g: Floats, row: str) -> list[str]:
+        """Return the cells, wires, current sense and transimpedance stage of column ``k``."""
+        lines = []
+        for r, x in enumerate(g):
+            after = f"b{k}_{r + 1}" if r + 1 < len(g) else f"s{k}"
+            lines.append(f"xc{k}_{r} {row.format(r=r)} b{k}_{r} wl cell_1t1r g={number(x)}")
+            lines.append(f"xw{k}_{r} b{k}_{r} {after} wire_segment")
+        if self.technology.readout.amplifier != "model":  # transistors feel what they drive
+            lines.append(f"xl{k} o{k} stage_load")
+        return [*lines, f"vs{k} s{k} t{k} 0", f"xt{k} t{k} o{k} cm tia"]
 
-def _settle(result: Result, t_step: float, v_read: float) -> tuple[float, float]:
+
+def _settle(result: Result, swing: float, t_step: float) -> tuple[float, float]:
     if result.status == 2:
         return np.nan, np.nan
     time, v, i = (result.vectors[name] for name in ("time", "v(o0)", "i(vin)"))
@@ -302,18 +322,8 @@ def _settle(result: Result, t_step: float, v_read: float) -> tuple[float, float]
     if len(outside) == 0 or outside[-1] > 0.9 * len(time):
         return np.inf, np.nan
     end = int(outside[-1]) + 2
-    drive = np.interp(time[:end], [t_step, t_step + 10e-12], [0.0, v_read])
+    drive = np.interp(time[:end], [t_step, t_step + 10e-12], [0.0, swing])
     return float(time[end - 1] - t_step), float(-np.trapezoid(drive * i[:end], time[:end]))
-
-
-def _column_lines(k: int, g: Floats, row: str) -> list[str]:
-    """Return the cells, wires, current sense and transimpedance stage of column ``k``."""
-    lines = []
-    for r, x in enumerate(g):
-        after = f"b{k}_{r + 1}" if r + 1 < len(g) else f"s{k}"
-        lines.append(f"xc{k}_{r} {row.format(r=r)} b{k}_{r} wl cell_1t1r g={number(x)}")
-        lines.append(f"xw{k}_{r} b{k}_{r} {after} wire_segment")
-    return [*lines, f"vs{k} s{k} t{k} 0", f"xt{k} t{k} o{k} cm tia"]
 
 
 def _sweep(axis: Floats) -> str:

@@ -12,6 +12,7 @@ from string import Template
 
 from circuits.errors import ParameterError
 from circuits.parameters import Device, Technology
+from circuits.toml_file import key_table
 
 
 def render(template: str, **fields: str | float) -> str:
@@ -63,7 +64,7 @@ def cards_text(technology: Technology) -> str:
 
 def column_models(device: Device, technology: Technology) -> str:
     """Return cards, parameters and subcircuits of the column and its transimpedance stage."""
-    column, readout = technology.column, technology.readout
+    column = technology.column
     values = {
         "v_word_line": column.v_word_line_v,
         "v_cm": column.v_cm_v,
@@ -73,27 +74,30 @@ def column_models(device: Device, technology: Technology) -> str:
         "r_wire": max(column.r_wire_ohm_per_cell, 1e-6),  # ngspice turns 0 ohm into 1 mohm
         "c_wire": column.c_wire_f_per_cell,
         **_amplifier(technology),
-        "r_feedback": readout.r_feedback_ohm,
+        "r_feedback": technology.readout.r_feedback_ohm,
     }
     names = {"nmos": technology.cards.nmos}
     parts = [
         _rram(device, values),
         render("column", **names),
-        render("readout"),
+        _readout_text(technology),
         cards_text(technology),
     ]
     return _parameters({**values, **_summing(technology)}) + "\n".join(parts)
 
 
 def readout_models(technology: Technology) -> str:
-    """Return parameters and subcircuits of the read-out, which has no transistor cards."""
+    """Return parameters and subcircuits of the read-out; cards only where it has transistors."""
     values = {
         "v_cm": technology.column.v_cm_v,
         "r_feedback": technology.readout.r_feedback_ohm,
         **_amplifier(technology),
         **_summing(technology),
     }
-    return _parameters(values) + render("readout")
+    parts = [_readout_text(technology)]
+    if technology.readout.amplifier != "model":
+        parts.append(cards_text(technology))
+    return _parameters(values) + "\n".join(parts)
 
 
 def acam_models(device: Device, technology: Technology, t_eval: float, t_edge: float) -> str:
@@ -149,13 +153,33 @@ def _rram(device: Device, values: dict[str, float]) -> str:
     return render("rram_sinh")
 
 
-def _amplifier(technology: Technology) -> dict[str, float]:
-    readout = technology.readout
-    return {
-        "opamp_gain": readout.opamp_gain,
-        "opamp_gbw": readout.opamp_gbw_hz,
-        "r_output": readout.r_output_ohm,
+def _readout_text(technology: Technology) -> str:
+    """Return the sub-circuits ``amplifier``, as the technology chooses it, ``tia``, ``summing``."""
+    if technology.readout.amplifier == "model":
+        feedback = {"stage_capacitor": "", "sum_capacitor": ""}
+        return render("amplifier_model") + "\n" + render("readout", **feedback)
+    names = {"nmos": technology.cards.nmos, "pmos": technology.cards.pmos}
+    feedback = {
+        "stage_capacitor": "cf in out {c_feedback}",
+        "sum_capacitor": "cf vm dl {c_sum}",
     }
+    return render("amplifier_two_stage", **names) + "\n" + render("readout", **feedback)
+
+
+def _amplifier(technology: Technology) -> dict[str, float]:
+    """Return the parameters of the chosen amplifier and of its feedback."""
+    readout, sized = technology.readout, technology.amplifier
+    if readout.amplifier == "model":
+        return {
+            "opamp_gain": readout.opamp_gain,
+            "opamp_gbw": readout.opamp_gbw_hz,
+            "r_output": readout.r_output_ohm,
+            "c_miller_sum": 0.0,
+        }
+    leaves = key_table(type(sized))
+    values = {re.sub("_[mvaf]$", "", name): getattr(sized, name) for name in leaves}
+    del values["pelgrom_v"]  # enters as threshold shifts of single instances
+    return values
 
 
 def _summing(technology: Technology) -> dict[str, float]:

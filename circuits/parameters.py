@@ -25,6 +25,7 @@ from circuits.toml_file import (
 
 __all__ = [
     "Acam",
+    "Amplifier",
     "Cards",
     "Column",
     "Device",
@@ -37,6 +38,8 @@ __all__ = [
     "parse_overrides",
     "shipped_names",
 ]
+
+AMPLIFIERS = ("model", "two-stage")
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,55 @@ class Readout:
     )
     v_dl_lo_v: float = number_key("lower end of the data-line range [V]", -5.0, 5.0)
     v_dl_hi_v: float = number_key("upper end of the data-line range [V]", -5.0, 5.0)
+    amplifier: str = text_key("circuit of the amplifiers: model or two-stage", "model")
+
+
+@dataclass(frozen=True)
+class Amplifier:
+    """The two-stage amplifier, for ``readout.amplifier = "two-stage"``; sized in ``lp16``."""
+
+    v_supply_v: float = number_key("supply of the read-out amplifiers [V]", 0.1, 5.0, 1.4)
+    i_reference_a: float = number_key("current of the bias reference [A]", 1e-9, 1e-2, 20e-6)
+    l_mirror_m: float = number_key(
+        "length of current mirrors, tail and output source [m]", 1e-9, 1e-4, 60e-9
+    )
+    l_signal_m: float = number_key("length of the pair and the cascodes [m]", 1e-9, 1e-4, 36e-9)
+    l_output_m: float = number_key("length of the output n device [m]", 1e-9, 1e-4, 28e-9)
+    w_reference_m: float = number_key(
+        "width of the p device that carries the reference [m]", 1e-9, 1e-3, 3e-6
+    )
+    w_sense_n_m: float = number_key(
+        "width of the n diode and of the sinks that copy it [m]", 1e-9, 1e-3, 0.9e-6
+    )
+    w_bias_n_m: float = number_key(
+        "width of the diode that biases the n cascodes [m]", 1e-9, 1e-3, 0.14e-6
+    )
+    w_bias_p_m: float = number_key(
+        "width of the diode that biases the p cascodes [m]", 1e-9, 1e-3, 0.13e-6
+    )
+    w_tail_m: float = number_key("width of the tail [m]", 1e-9, 1e-3, 32e-6)
+    w_pair_m: float = number_key("width of each device of the input pair [m]", 1e-9, 1e-3, 11e-6)
+    w_cascode_m: float = number_key("width of each p cascode [m]", 1e-9, 1e-3, 6e-6)
+    w_mirror_m: float = number_key(
+        "width of the n mirror and of its cascodes [m]", 1e-9, 1e-3, 4.4e-6
+    )
+    w_sink_m: float = number_key("width of the output n device [m]", 1e-9, 1e-3, 14e-6)
+    w_source_m: float = number_key("width of the output p source [m]", 1e-9, 1e-3, 60e-6)
+    c_miller_f: float = number_key(
+        "compensation capacitor, transimpedance stage [F]", 0.0, 1e-9, 75e-15
+    )
+    c_miller_sum_f: float = number_key(
+        "compensation capacitor, summing stage [F]", 0.0, 1e-9, 40e-15
+    )
+    c_feedback_f: float = number_key(
+        "capacitor beside the feedback resistor of a stage [F]", 0.0, 1e-9, 150e-15
+    )
+    c_sum_f: float = number_key(
+        "capacitor beside the feedback resistor of the summing stage [F]", 0.0, 1e-9, 5e-15
+    )
+    pelgrom_v_m: float = number_key(
+        "standard deviation of a threshold times sqrt(W L) [V m]", 0.0, 1e-6, 1.25e-9
+    )
 
 
 @dataclass(frozen=True)
@@ -168,6 +220,7 @@ class Technology(TomlFile):
     column: Column = section_key(Column)  # noqa: RUF009
     readout: Readout = section_key(Readout)  # noqa: RUF009
     acam: Acam = section_key(Acam)  # noqa: RUF009
+    amplifier: Amplifier = section_key(Amplifier, default=Amplifier())  # noqa: RUF009
 
     folder = "technologies"
 
@@ -176,6 +229,11 @@ class Technology(TomlFile):
         if low >= high:
             raise ParameterError(
                 f"{where}: readout.v_dl_lo_v = {low:g} must be below readout.v_dl_hi_v = {high:g}"
+            )
+        if self.readout.amplifier not in AMPLIFIERS:
+            raise ParameterError(
+                f"{where}: readout.amplifier = {self.readout.amplifier!r} is not known; "
+                f"permitted: {', '.join(AMPLIFIERS)}"
             )
         if self.acam.v_sl_lo_v >= self.acam.v_sl_hi_v:
             raise ParameterError(

@@ -10,19 +10,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from circuits import plan
-from circuits.netlist import number, readout_models, render
+from circuits import amplifier, plan
+from circuits.amplifier import LINES, AmplifierData, readout_job
+from circuits.netlist import number
 from circuits.parameters import Device, Technology
 from circuits.plan import Job, Provenance, RunLog
 
 Floats = NDArray[np.float64]
 
-LINES = ("p", "n", "pe", "ne")
 
-
-@dataclass(frozen=True)
-class ReadoutData:
-    """Characterised read-out.
+@dataclass(frozen=True, kw_only=True)
+class ReadoutData(AmplifierData):
+    """Characterised read-out; also the attributes of ``AmplifierData``.
 
     Attributes
     ----------
@@ -31,7 +30,8 @@ class ReadoutData:
     i_in : (n,) float array [A]
         Test currents of the transfer sweep.
     v_dl : (4, n) float array [V]
-        Data line for each of the lines p, n, pe, ne driven alone.
+        Data line for each of the lines p, n, pe, ne driven alone; pe and ne with k ``i_in`` when
+        the amplifier is the model.
     gain_v_per_a : (4,) float array [V/A]
         Slopes of these; nominal values in ``gain_nominal_v_per_a``.
     gain_nominal_v_per_a : (4,) float array [V/A]
@@ -70,12 +70,14 @@ def characterize(
     readout = technology.readout
     points = 9
     full = readout.i_full_scale_a / 2
-    scale = np.array([1.0, 1.0, readout.error_scale, readout.error_scale])
+    # A transistor takes no k-fold current: its error lines are swept like the main ones.
+    k_error = readout.error_scale if readout.amplifier == "model" else 1.0
+    scale = np.array([1.0, 1.0, k_error, k_error])
     jobs = [
         _transfer_job(technology, line, full * k, points)
         for line, k in zip(LINES, scale, strict=True)
     ]
-    jobs += [_bandwidth_job(technology), _step_job(technology, full)]
+    jobs += [_bandwidth_job(technology), amplifier.step_job(technology)]
     log = RunLog()
     results = plan.run(jobs, **run_options)
     log.add(jobs, results)
@@ -83,10 +85,10 @@ def characterize(
     share = np.linspace(-1, 1, points)
     v_dl = np.full((4, points), np.nan)
     r_input = np.nan
-    for k, result in enumerate(transfers):
+    for line, result in enumerate(transfers):
         if result.status < 2:
-            v_dl[k] = result.vectors["v(dl)"]
-            if k == 0:
+            v_dl[line] = result.vectors["v(dl)"]
+            if line == 0:
                 v_in = result.vectors["v(p)"]
                 r_input = float((v_in[-1] - v_in[0]) / (2 * full))
     gain = (v_dl[:, -1] - v_dl[:, 0]) / (2 * full * scale)
@@ -97,67 +99,31 @@ def characterize(
         i_in=share * full,
         v_dl=v_dl,
         gain_v_per_a=gain,
-        gain_nominal_v_per_a=nominal * np.array([1, -1, 1, -1]) / scale,
+        gain_nominal_v_per_a=nominal
+        * np.array([1, -1, 1 / readout.error_scale, -1 / readout.error_scale]),
         offset_v=float(v_dl[0, points // 2]),
         bandwidth_hz=_bandwidth(ac.vectors) if ac.status < 2 else np.nan,
-        settle_s=_settle(step.vectors) if step.status < 2 else np.nan,
+        settle_s=amplifier.settling(step),
+        **amplifier.measure(technology, log, **run_options),
         status=np.array([worst, ac.status, step.status], dtype=np.int8),
         provenance=log.provenance(),
     )
 
 
-def _job(
-    technology: Technology, title: str, drive: dict[str, str], analysis: str, *vectors: str
-) -> Job:
-    # A current into the bit line is a source from ground to the line.
-    sources = "\n".join(f"i{line} 0 {line} {drive.get(line, 'dc 0')}" for line in LINES)
-    text = render(
-        "bench_readout",
-        title=title,
-        models=readout_models(technology),
-        sources=sources,
-        analysis=analysis,
-        save=" ".join(name for name in vectors if name not in ("time", "frequency")),
-    )
-    return Job(title, text, vectors)
-
-
 def _transfer_job(technology: Technology, line: str, full: float, points: int) -> Job:
     step = 2 * full / (points - 1)
     sweep = f".dc i{line} {number(-full)} {number(full + step * 1e-3)} {number(step)}"
-    return _job(technology, f"readout-{line}", {}, sweep, "v(dl)", f"v({line})")
+    return readout_job(technology, f"readout-{line}", {}, sweep, "v(dl)", f"v({line})")
 
 
 def _bandwidth_job(technology: Technology) -> Job:
-    top = technology.readout.opamp_gbw_hz
+    top = amplifier.gbw_hz(technology)
     sweep = f".ac dec 100 {number(top / 1e4)} {number(top * 10)}"
-    return _job(technology, "readout-ac", {"p": "dc 0 ac 1"}, sweep, "frequency", "v(dl)")
-
-
-def _step_job(technology: Technology, full: float) -> Job:
-    readout = technology.readout
-    span = readout.v_dl_hi_v - readout.v_dl_lo_v
-    noise_gain = 1 + span / (readout.i_full_scale_a * readout.r_feedback_ohm)
-    length = 15 * noise_gain / readout.opamp_gbw_hz  # about 90 time constants of the slower stage
-    sweep = f".tran {number(length / 1000)} {number(length)} 0 {number(length / 1000)}"
-    pulse = f"pulse(0 {number(full)} {number(length / 50)} {number(length / 1e4)} 1n 1 2)"
-    return _job(technology, "readout-step", {"p": pulse}, sweep, "time", "v(dl)")
+    drive = {"p": "dc 0 ac 1"}
+    return readout_job(technology, "readout-ac", drive, sweep, "frequency", "v(dl)")
 
 
 def _bandwidth(vectors: dict[str, NDArray[Any]]) -> float:
-    frequency, size = np.real(vectors["frequency"]), np.abs(vectors["v(dl)"])
-    below = np.flatnonzero(size < size[0] / np.sqrt(2))
-    if len(below) == 0:
-        return np.inf
-    k = int(below[0])
-    return float(
-        np.exp(
-            np.interp(-size[0] / np.sqrt(2), -size[k - 1 : k + 1], np.log(frequency[k - 1 : k + 1]))
-        )
-    )
-
-
-def _settle(vectors: dict[str, NDArray[Any]]) -> float:
-    time, v = vectors["time"], vectors["v(dl)"]
-    outside = np.flatnonzero(np.abs(v - v[-1]) > abs(v[-1] - v[0]) / 512)
-    return float(time[outside[-1] + 1] - time[-1] / 50) if 0 < len(outside) < len(v) else np.inf
+    size = np.abs(vectors["v(dl)"])
+    found = amplifier.crossing(np.real(vectors["frequency"]), size, size[0] / np.sqrt(2))
+    return np.inf if np.isnan(found) else found

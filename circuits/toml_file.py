@@ -34,9 +34,10 @@ def text_key(text: str, default: str | None = None) -> Any:
     return field(metadata=meta) if default is None else field(default=default, metadata=meta)
 
 
-def section_key(cls: type) -> Any:
-    """Declare a section of further keys."""
-    return field(metadata={"text": cls.__doc__ or "", "kind": "section", "section": cls})
+def section_key(cls: type, default: Any = dataclasses.MISSING) -> Any:
+    """Declare a section of further keys; with a default it may be left out."""
+    meta = {"text": cls.__doc__ or "", "kind": "section", "section": cls}
+    return field(default=default, metadata=meta)
 
 
 class TomlFile:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from behavioral.products import LogCodes, ProductModel
 from system.calibration import Ranges, peaks
-from system.models.ops import Array
+from system.models.ops import Array, Mask
 
 
 class _Buffers:
@@ -66,8 +66,10 @@ class AnalogAttention:
         self._margin = margin
         self.clipped = 0
 
-    def forward(self, q: Array, k: Array, v: Array, cache: AnalogCache) -> Array:
-        """Return causal softmax(q k^T / sqrt(D)) v; shapes as in `Ops.attention`."""
+    def forward(
+        self, q: Array, k: Array, v: Array, cache: AnalogCache, mask: Mask | None = None
+    ) -> Array:
+        """Return softmax(q k^T / sqrt(D)) v; shapes and masks as in `Ops.attention`."""
         products = self._products
         batch, heads, time, size = q.shape
         groups = k.shape[1]
@@ -86,12 +88,16 @@ class AnalogAttention:
         query_codes = products.encode(queries, ceiling)
         self.clipped += query_codes.clipped
         past = seen.length - time
-        limit = np.tile(np.arange(past + 1, seen.length + 1), heads // groups)
+        position = np.tile(np.arange(past, seen.length), heads // groups)
+        limit = position + 1 if mask is None else np.full_like(position, seen.length)
         scores = products.matmul(
             query_codes, LogCodes(seen.k, seen.k_scale, 0), columns=seen.length, n_limit=limit
         )
         scores *= np.float32(size**-0.5)
-        weights = products.softmax(scores, limit=limit)
+        if mask is not None:
+            np.copyto(scores, np.float32(-np.inf), where=~mask[:, None, None])
+        # By position: a token meets the same log unit in a prompt and on its own.
+        weights = products.softmax(scores, limit=limit, place=position)
         mixed = products.matmul(weights, LogCodes(seen.v, seen.v_scale, 0), k_limit=limit)
         return mixed.reshape(batch, heads, time, size)
 

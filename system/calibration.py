@@ -5,15 +5,21 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from collections.abc import Mapping as Table
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from behavioral.threads import one_blas_thread
 from circuits.errors import CheckpointError
-from system.models.ops import Activation, Array, Cache, FloatOps
+from system.models.ops import Activation, Array, Cache, FloatOps, Mask
 from system.quantization import Mapping, block_scale
 
-Ranges = dict[str, NDArray[np.float32]]
+Ranges = dict[str, NDArray[Any]]
+HALF = float(np.finfo(np.float16).max)
+FEW = 128  # inputs: the extremes of fewer say little about those to come
+# The fields of a mapping that `RangeRecorder` reads.
+RANGE_CHOICES = ("percentile", "input_blocks", "block_norm", "output_range")
 
 
 def tiles(rows: int, tile_rows: int) -> list[slice]:
@@ -23,6 +29,16 @@ def tiles(rows: int, tile_rows: int) -> list[slice]:
     return [slice(a, b) for a, b in itertools.pairwise(edges)]
 
 
+TYPICAL = 48  # inputs of every layer that are kept
+
+
+def _spread(rows: NDArray[Any], count: int) -> NDArray[Any]:
+    """Return at most `count` of the rows, evenly spaced."""
+    if len(rows) <= count:
+        return rows
+    return rows[np.linspace(0, len(rows) - 1, count).astype(np.int64)]
+
+
 class RangeRecorder(FloatOps):
     """Float arithmetic that notes the range of everything that will become a code.
 
@@ -30,20 +46,25 @@ class RangeRecorder(FloatOps):
 
     - `NAME.x` (2, in): every input of a linear layer
     - `NAME.y` (2, out): product x W^T before the bias, all rows
+    - `NAME.mean`, `NAME.std` (out,): its moments
+    - `NAME.rows` (up to 48, in), float16: some of the inputs, spread over all calls, on which the
+      correction for non-linear cells is fitted
     - `NAME.tile` (tiles, 2, out): the same, row tile by row tile
     - `NAME.out` (2,): after bias and activation
     - `NAME.a`, `NAME.b` (1,) or (channels,): largest magnitudes of the operands of a
       data-dependent product; by channel if the mapping's output ranges are by column
     - `NAME.q`, `NAME.k`, `NAME.v` (heads,): largest magnitudes per head
 
-    With `Mapping.input_blocks`, x, y and tile are those of the scaled vectors.
+    With `Mapping.input_blocks`, x, y, its moments and tile are those of the scaled vectors.
     """
 
     def __init__(self, tensors: Table[str, Array], mapping: Mapping, tile_rows: int):
-        super().__init__(tensors)
+        super().__init__(tensors, tile_rows)
         self._mapping = mapping
-        self._tile_rows = tile_rows
+        self._rows = tile_rows
         self.ranges: Ranges = {}
+        self._calls: dict[str, int] = {}
+        self._sums: dict[str, tuple[int, NDArray[np.float64]]] = {}
 
     def linear(self, name: str, x: Array, activation: Activation = None) -> Array:
         """Return f(x W^T + b), noting ranges."""
@@ -52,9 +73,12 @@ class RangeRecorder(FloatOps):
         if self._mapping.input_blocks and activation is None and not self._has_bias(name):
             flat = flat / block_scale(flat, self._mapping.block_norm)
         self._widen(f"{name}.x", self._bounds(flat))
-        parts = [flat[:, t] @ weight[:, t].T for t in tiles(flat.shape[1], self._tile_rows)]
+        self._keep_rows(name, flat)
+        parts = [flat[:, t] @ weight[:, t].T for t in tiles(flat.shape[1], self._rows)]
         self._widen(f"{name}.tile", np.stack([self._bounds(p) for p in parts]), axis=1)
-        self._widen(f"{name}.y", self._bounds(np.sum(parts, axis=0)))
+        y = np.sum(parts, axis=0)
+        self._widen(f"{name}.y", self._bounds(y))
+        self._note_moments(name, y)
         out = super().linear(name, x, activation)
         self._widen(f"{name}.out", self._bounds(out.reshape(-1, 1))[:, 0])
         return out
@@ -66,11 +90,13 @@ class RangeRecorder(FloatOps):
         self._peak(f"{name}.b", b.reshape(-1, channels))
         return super().multiply(name, a, b)
 
-    def attention(self, name: str, q: Array, k: Array, v: Array, cache: Cache | None) -> Array:
-        """Return causal attention, noting the largest magnitudes per head."""
+    def attention(
+        self, name: str, q: Array, k: Array, v: Array, cache: Cache | None, mask: Mask | None = None
+    ) -> Array:
+        """Return attention, noting the largest magnitudes per head."""
         for key, value in (("q", q), ("k", k), ("v", v)):
             self._peak(f"{name}.{key}", value.swapaxes(1, 3).reshape(-1, value.shape[1]))
-        return super().attention(name, q, k, v, cache)
+        return super().attention(name, q, k, v, cache, mask)
 
     def _has_bias(self, name: str) -> bool:
         return f"{name}.bias" in self._tensors
@@ -81,6 +107,36 @@ class RangeRecorder(FloatOps):
         if share >= 100.0:
             return np.stack([values.min(axis=0), values.max(axis=0)])
         return np.percentile(values, [100.0 - share, share], axis=0).astype(np.float32)
+
+    def _keep_rows(self, name: str, x: Array) -> None:
+        """Keep the same number of rows from every call, at most `TYPICAL` of all."""
+        calls = self._calls[name] = self._calls.get(name, 0) + 1
+        old = self.ranges.get(f"{name}.rows", x[:0].astype(np.float16))
+        old = _spread(old, TYPICAL * (calls - 1) // calls)
+        new = _spread(x, TYPICAL - len(old))
+        self.ranges[f"{name}.rows"] = np.concatenate(
+            [old, np.clip(new, -HALF, HALF).astype(np.float16)]
+        )
+
+    def _note_moments(self, name: str, y: Array) -> None:
+        sums = np.stack([y.sum(axis=0, dtype=np.float64), np.square(y, dtype=np.float64).sum(0)])
+        count, seen = self._sums.get(name, (0, np.zeros_like(sums)))
+        count, sums = self._sums[name] = count + len(y), seen + sums
+        mean, square = sums / count
+        self.ranges[f"{name}.mean"] = mean.astype(np.float32)
+        variance = np.maximum(square - np.square(mean), 0.0)
+        self.ranges[f"{name}.std"] = np.sqrt(variance).astype(np.float32)
+
+    def pool_few(self) -> None:
+        """Give the columns of a layer that saw fewer than `FEW` inputs one range in common.
+
+        The classes of a classifier that saw ten images would otherwise be clipped to their logits.
+        """
+        for name, (count, _) in self._sums.items():
+            if count < FEW:
+                y, tile = self.ranges[f"{name}.y"], self.ranges[f"{name}.tile"]
+                y[0], y[1] = y[0].min(), y[1].max()
+                tile[:, 0], tile[:, 1] = tile[:, 0].min(), tile[:, 1].max()
 
     def _peak(self, key: str, values: Array) -> None:
         peak = np.percentile(np.abs(values), self._mapping.percentile, axis=0).astype(np.float32)
@@ -101,7 +157,9 @@ def calibrate(
 ) -> Ranges:
     """Run `forward(recorder)` on calibration inputs in float and return the ranges."""
     recorder = RangeRecorder(tensors, mapping, tile_rows)
-    forward(recorder)
+    with one_blas_thread():
+        forward(recorder)
+    recorder.pool_few()
     return recorder.ranges
 
 

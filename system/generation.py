@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from circuits.errors import ParameterError
-from system.models.llama import Llama
+from system.models.language import LanguageModel
 from system.models.ops import Ops
 from system.networks import Network
 
@@ -39,7 +39,7 @@ def generate(
         The network is no language model, or the prompt is empty or longer than the context.
     """
     model = network.model
-    if not isinstance(model, Llama):
+    if not isinstance(model, LanguageModel):
         raise ParameterError(
             f"{network.name} is no language model; try: nldpe infer {network.name}"
         )
@@ -62,7 +62,7 @@ def generate(
         logits = model.forward(np.array([[chosen]]), ops, cache, last_only=True)[0, -1]
 
 
-def _prompt_tokens(network: Network, model: Llama, prompt: str) -> np.ndarray:  # type: ignore[type-arg]
+def _prompt_tokens(network: Network, model: LanguageModel, prompt: str) -> np.ndarray:  # type: ignore[type-arg]
     ids = network.encode(prompt)
     if len(ids) == 0:
         if model.config.bos_token_id is None:

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from behavioral.crossbar import Noise
 from behavioral.library import Library
+from behavioral.programming import Noise
+from behavioral.threads import one_blas_thread
 from circuits.errors import ParameterError
 from system.engine import AnalogOps, make_ops
 from system.linear import Chip
@@ -55,7 +56,7 @@ class Result:
         return {**asdict(self), self.metric: {"mean": self.mean, "std": self.std}}
 
     def __str__(self) -> str:
-        percent = self.metric == "accuracy"
+        percent = self.metric != "perplexity"
         scale, unit, digits = (100.0, " %", 2) if percent else (1.0, "", 3)
         spread = f" +/- {self.std * scale:.{digits}f}" if self.chips > 1 else ""
         return (
@@ -107,8 +108,9 @@ def evaluate(
     values, conversions, clipped = [], 0, 0
     start = perf_counter()
     for index in range(count):
-        ops = arithmetic(network, library, mode, Chip(seed, index, read_noise))
-        values.append(network.score(ops, chosen, f"{network.name} {mode} chip {index}"))
+        with one_blas_thread():
+            ops = arithmetic(network, library, mode, Chip(seed, index, read_noise))
+            values.append(network.score(ops, chosen, f"{network.name} {mode} chip {index}"))
         if isinstance(ops, AnalogOps):
             conversions += ops.counters.conversions
             clipped += ops.counters.clipped

@@ -3,39 +3,39 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from behavioral.acam import AcamModel, AcamUnit
-from behavioral.crossbar import CrossbarModel, Noise, ProgrammedArray
+from behavioral.acam_unit import add_codes
+from behavioral.crossbar import CrossbarModel, ProgrammedArray
 from behavioral.library import Library
+from behavioral.programming import Noise
 from behavioral.windows import Windows
-from system.calibration import Ranges, need, tiles
-from system.models.ops import Activation
+from system.calibration import Ranges, tiles
+from system.layer_spec import (
+    FLAT_ABOVE,
+    FLAT_BELOW,
+    FUNCTIONS,
+    Ends,
+    LayerSpec,
+    layer_spec,
+    take_inside,
+)
+from system.models.ops import Activation, as_images
+from system.models.patches import Convolution
 from system.quantization import (
     Float,
-    InputCodes,
     Mapping,
-    block_scale,
     fake_quantize,
-    quantize_weight,
-    smoothing_factors,
-    widen,
 )
 
-FUNCTIONS: dict[Activation, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
-    None: lambda z: z,
-    "relu": lambda z: np.maximum(z, 0.0),
-    "silu": lambda z: z * expit(z),
-}
+FINE_PART = 1 << 16  # random streams of the fine units, beyond those of tiles
 FINE_CELLS, COARSE_CELLS = 16384, 4096
 COARSE_FROM = 20_000_000  # parameters: above, the tables of all columns would take gigabytes
-# Arguments below which a function is constant; silu(-8) is -0.003, less than a code of any range.
-FLAT_BELOW = {"relu": 0.0, "silu": -8.0}
 
 
 @dataclass(frozen=True)
@@ -65,130 +65,6 @@ class Counters:
 
     conversions: int = 0
     clipped: int = 0
-
-
-@dataclass(frozen=True)
-class LayerSpec:
-    """What is fixed before programming: scales, ranges and window positions of a layer."""
-
-    name: str
-    activation: Activation
-    codes: InputCodes
-    smoothing: Float | None  # (in,) digital divisor of every input
-    gain: Float  # (out,) y in units of the layer for 1 in normalised units
-    bias: Float  # (out,)
-    y_lo: Float  # (out,) ends of the read-out range, before the bias
-    y_hi: Float
-    out_lo: Float  # (out,) values of code 0 and the top code
-    out_hi: Float
-    tile_lo: Float  # (tiles, out)
-    tile_hi: Float
-    blocks: bool = False  # every input vector has its own scale, not below `norm` of its norm
-    norm: float = 0.0
-
-    def drive(self, x: Float) -> tuple[Float, Float | None]:
-        """Return row drives (n, in) in [-1, 1] and the scale (n, 1) of every vector, if any."""
-        scale = block_scale(x, self.norm) if self.blocks else None
-        return self.codes.normalise(x if scale is None else x / scale, self.smoothing), scale
-
-
-def layer_spec(
-    name: str,
-    weight: Float,
-    bias: Float | None,
-    activation: Activation,
-    ranges: Ranges,
-    mapping: Mapping,
-    tile_rows: int,
-) -> tuple[LayerSpec, Float]:
-    """Turn calibrated ranges into the scales of a layer.
-
-    Returns
-    -------
-    spec : LayerSpec
-    w : (in, out) float32 array in [-1, 1]
-        Normalised weights, smoothed and rounded.
-    """
-    out, inputs = weight.shape
-    tile_count = len(tiles(inputs, tile_rows))
-    blocks = mapping.input_blocks and activation is None and bias is None
-    bias = np.zeros(out, np.float32) if bias is None else bias.astype(np.float32)
-    bounds = need(ranges, f"{name}.x", (2, inputs))
-    smoothing = smoothing_factors(weight, bounds, mapping.smoothing)
-    if smoothing is not None:
-        weight, bounds = weight * smoothing, bounds / smoothing
-    w, weight_scale = quantize_weight(weight, mapping)
-    codes = InputCodes.from_range(bounds[0].min(), bounds[1].max(), mapping.input_bits)
-    y_range = need(ranges, f"{name}.y", (2, out))
-    y_lo, y_hi = widen(y_range[0], y_range[1], mapping.output_margin)
-    tile = need(ranges, f"{name}.tile", (tile_count, 2, out))
-    tile = np.stack(widen(tile[:, 0], tile[:, 1], mapping.output_margin), axis=1)
-    z_out = need(ranges, f"{name}.out", (2,))
-    # Where the function is flat the data line may saturate: the range need not reach there.
-    flat = FLAT_BELOW.get(activation or "")
-    z_lo, z_hi = widen(z_out[0], z_out[1], mapping.output_margin)
-    z_out = np.array([z_lo if flat is None else z_out[0], z_hi], np.float32)
-    if flat is not None:
-        room = mapping.flat_margin * np.maximum(y_hi + bias - flat, 0.0)
-        y_lo = np.maximum(y_lo, flat - bias - room)
-        y_hi = np.maximum(y_hi, y_lo + 1e-3 * max(float(z_out[1] - z_out[0]), 1e-6))
-    if mapping.output_range == "layer":
-        y_lo[:], y_hi[:] = y_lo.min(), y_hi.max()
-        tile[:, 0], tile[:, 1] = tile[:, 0].min(), tile[:, 1].max()
-    for low, high in ((y_lo, y_hi), (tile[:, 0], tile[:, 1])):
-        width = np.maximum(high - low, 1e-6)
-        high[...] = low + width
-        low -= np.float32(mapping.output_lift) * width
-    per_column = activation is None and mapping.output_range == "column"
-    out_lo = y_lo + bias if per_column else np.full(out, z_out[0], np.float32)
-    out_hi = y_hi + bias if per_column else np.full(out, max(z_out[1], z_out[0] + 1e-6), np.float32)
-    if activation is not None and mapping.output_range == "column":
-        tops = FUNCTIONS[activation]((y_hi + bias).astype(np.float64))
-        out_hi = _tops(tops, out_lo, out_hi)
-    gain = (weight_scale * codes.full_scale).astype(np.float32)
-    spec = LayerSpec(
-        name, activation, codes, smoothing, gain, bias, y_lo, y_hi,
-        out_lo.astype(np.float32), out_hi.astype(np.float32), tile[:, 0], tile[:, 1], blocks,
-        mapping.block_norm,
-    )  # fmt: skip
-    return spec, w
-
-
-def _tops(top: NDArray[np.float64], low: Float, high: Float) -> Float:
-    """Return each column's top output: its own range, in half octaves below the layer's.
-
-    Columns of equal output range share their windows but for a shift and a stretch.
-    """
-    span = np.maximum(high - low, 1e-6)
-    share = np.clip((top - low) / span, 2.0**-8, 1.0)
-    return np.asarray(low + span * np.exp2(np.ceil(2.0 * np.log2(share)) / 2.0), np.float32)
-
-
-class QuantizedLinear:
-    """The layer with 8-bit inputs, weights and outputs, and exact arithmetic between them."""
-
-    def __init__(
-        self,
-        name: str,
-        weight: Float,
-        bias: Float | None,
-        activation: Activation,
-        ranges: Ranges,
-        mapping: Mapping,
-        tile_rows: int,
-    ):
-        self._bits = mapping.output_bits
-        self.spec, self._w = layer_spec(name, weight, bias, activation, ranges, mapping, tile_rows)
-
-    def forward(self, x: Float) -> Float:
-        """Return values (n, out) for activations x (n, in)."""
-        spec = self.spec
-        drive, scale = spec.drive(x)
-        z = (drive @ self._w) * spec.gain
-        z = np.clip(z, spec.y_lo, spec.y_hi) + spec.bias
-        value = FUNCTIONS[spec.activation](z).astype(np.float32)
-        out = fake_quantize(value, spec.out_lo, spec.out_hi, self._bits)
-        return out if scale is None else out * scale
 
 
 class Hardware:
@@ -264,16 +140,22 @@ class AnalogLinear:
         hardware: Hardware,
         chip: Chip,
     ):
-        self.hardware, self.chip, self.reads = hardware, chip, 0
+        self.hardware, self.chip = hardware, chip
         self.spec, w = layer_spec(
             name, weight, bias, activation, ranges, hardware.mapping, hardware.tile_rows
         )
         self.tiles = tiles(len(w), hardware.tile_rows)
-        self.arrays = [self._program_tile(w[t], i) for i, t in enumerate(self.tiles)]
+        self.reads = [0] * len(self.tiles)  # samples so far: every read has noise of its own
+        typical = ranges.get(f"{name}.rows")
+        rows = None if typical is None else self.drive(typical.astype(np.float32))
+        self.arrays = [self._program_tile(w[t], rows, i) for i, t in enumerate(self.tiles)]
         self.digital_sum = hardware.mapping.partial_sums == "digital" and len(self.tiles) > 1
+        self.first_units: list[AcamUnit] = []  # one copy of each, as validation replays them
         self.units = self._program_units()
+        fine = self.spec.fine
+        self.fine_unit = None if fine is None else self._program_function(fine, FINE_PART)
 
-    def _program_tile(self, w: Float, tile: int) -> ProgrammedArray:
+    def _program_tile(self, w: Float, rows: Float | None, tile: int) -> ProgrammedArray:
         mapping = self.hardware.mapping
         return self.hardware.crossbar.program(
             w,
@@ -281,25 +163,27 @@ class AnalogLinear:
             noise=self.chip.noise,
             slices=mapping.slices,
             predistort=mapping.predistort,
+            inputs=None if rows is None else np.ascontiguousarray(rows[:, self.tiles[tile]]),
             keep_devices=self.hardware.keep_devices,
         )
 
     def _program_units(self) -> list[AcamUnit]:
         """Program one set of ACAM units for the layer, and one per tile if codes are added."""
-        spec = self.spec
         if not self.digital_sum:
-            return [self._program_function(spec.y_lo + spec.bias, spec.y_hi + spec.bias, 0)]
+            return [self._program_function(self.spec, 0)]
         units = [self._program_identity(1 + i) for i in range(len(self.tiles))]
-        if spec.activation is not None:
-            units.append(self._program_function(spec.y_lo + spec.bias, spec.y_hi + spec.bias, 0))
+        if self.spec.activation is not None:
+            units.append(self._program_function(self.spec, 0))
         return units
 
-    def _program_function(self, z_lo: Float, z_hi: Float, part: int) -> AcamUnit:
-        """Program the activation over [z_lo, z_hi] of each column's data line."""
-        spec, bits = self.spec, self.hardware.mapping.output_bits
+    def _program_function(self, spec: LayerSpec, part: int) -> AcamUnit:
+        """Program the activation over the read-out range of each column."""
+        bits = self.hardware.mapping.output_bits
         if spec.activation is None and self.hardware.mapping.output_range == "column":
             return self._program_identity(part)
         tops, group = np.unique(spec.out_hi, return_inverse=True)
+        line = spec.y_lo + spec.bias
+        z_lo, z_hi = spec.coded(line, spec.y_hi + spec.bias)
         placed = []
         for i, top in enumerate(tops):
             low, high = z_lo[group == i], z_hi[group == i]
@@ -309,7 +193,7 @@ class AnalogLinear:
                 (float(spec.out_lo[0]), float(top)),
                 bits=bits,
             )
-            placed.append((windows.bit, *windows.on_data_line(low, high)))
+            placed.append((windows.bit, *windows.on_data_line(line[group == i], high)))
         floor = FLAT_BELOW.get(spec.activation or "", -np.inf)
         flat = bool((z_lo <= floor + 1e-6).all())  # what falls below the line saturates as meant
         return self._program_windows(*_gather(placed, group), part, flat)
@@ -318,27 +202,38 @@ class AnalogLinear:
         windows = Windows.from_function(
             FUNCTIONS[None], (0.0, 1.0), (0.0, 1.0), bits=self.hardware.mapping.output_bits
         )
-        lo, hi = windows.on_data_line()
+        start = self.spec.start
+        lo, hi = windows.on_data_line(-start / (1.0 - start), 1.0)
         return self._program_windows(windows.bit, lo, hi, part)
 
     def _program_windows(
         self, bit: NDArray[np.int64], lo: Float, hi: Float, part: int, flat: bool = False
     ) -> AcamUnit:
-        bits = self.hardware.mapping.output_bits
-        return self.hardware.acam.program(
-            lo,
-            hi,
-            bit,
-            bits,
-            seed=(*self.chip.stream(self.spec.name, part), 1),
-            noise=self.chip.noise != "none",
-            columns=len(self.spec.gain),
-            cells=self.hardware.cells,
-            values=np.linspace(0.0, 1.0, 2**bits, dtype=np.float32),
-            flat_below=flat,
-            keep_thresholds=self.hardware.keep_devices,
-            keep_conductances=self.hardware.keep_devices,
-        )
+        mapping, key = self.hardware.mapping, (*self.chip.stream(self.spec.name, part), 1)
+        noisy, bits = self.chip.noise != "none", mapping.output_bits
+        copies = mapping.output_copies if noisy else 1  # without noise they are equal
+        units = [
+            self.hardware.acam.program(
+                lo,
+                hi,
+                bit,
+                bits,
+                seed=key if i == 0 else (*key, i),
+                noise=noisy,
+                columns=len(self.spec.gain),
+                # sums of codes take two bytes: half the points, the same memory
+                cells=self.hardware.cells if copies == 1 else self.hardware.cells // 2,
+                values=np.linspace(0.0, 1.0, 2**bits, dtype=np.float32),
+                flat_below=flat,
+                floor=self.spec.start,
+                keep_thresholds=self.hardware.keep_devices,
+                keep_conductances=self.hardware.keep_devices,
+            )
+            for i in range(copies)
+        ]
+        if copies == 1 or self.hardware.keep_devices:
+            self.first_units.append(units[0])
+        return add_codes(units)
 
     def drive(self, x: Float) -> Float:
         """Return the row drives in [-1, 1] for activations x (n, in)."""
@@ -346,52 +241,83 @@ class AnalogLinear:
 
     def multiply(self, drive: Float, tile: int) -> Float:
         """Return the normalised column outputs (n, out) of one row tile."""
-        self.reads += 1
-        return self.hardware.crossbar.multiply(
-            self.arrays[tile],
-            np.ascontiguousarray(drive[:, self.tiles[tile]]),
-            seed=(*self.chip.stream(self.spec.name, tile), 2, self.reads),
-        )
+        rows = np.ascontiguousarray(drive[:, self.tiles[tile]])
+        return self._read(self.hardware.crossbar.drive(self.arrays[tile], rows), tile)
 
     def forward(self, x: Float) -> Float:
         """Return values (n, out) for activations x (n, in)."""
         drive, scale = self.spec.drive(x)
-        out = self._read(drive)
+        out = self._convert_sum(self.multiply(drive, i) for i in range(len(self.tiles)))
         if scale is not None:
             out *= scale
         return out
 
-    def _read(self, drive: Float) -> Float:
-        """Return what the ACAM units, or the digital sum of their codes, give for row drives."""
+    def convolve(self, x: Float, shape: Convolution) -> Float:
+        """Return images (B, out, height, width) for images x (B, C, H, W)."""
+        return shape.by_blocks(x, lambda few: self._convolve(few, shape))
+
+    def _convolve(self, x: Float, shape: Convolution) -> Float:
+        """Make codes before pixels are copied into the patches that see them."""
+        if self.spec.smoothing is not None or self.spec.blocks:
+            padded = shape.pad(x)
+            return as_images(self.forward(shape.patches(padded)), padded, shape)
+        padded = shape.pad(self.spec.codes.normalise(x))
+        parts = (self._multiply_patches(padded, shape, i) for i in range(len(self.tiles)))
+        return as_images(self._convert_sum(parts), padded, shape)
+
+    def _multiply_patches(self, padded: Float, shape: Convolution, tile: int) -> Float:
+        """Return the column outputs of one row tile for every patch of drives."""
+        array, crossbar, rows = self.arrays[tile], self.hardware.crossbar, self.tiles[tile]
+        if array.correction.pointwise:
+            return self._read(shape.patches(crossbar.bend(array, padded), rows), tile)
+        return self._read(crossbar.drive(array, shape.patches(padded, rows)), tile)
+
+    def _read(self, driven: Float, tile: int) -> Float:
+        seed = (*self.chip.stream(self.spec.name, tile), 2)
+        first, self.reads[tile] = self.reads[tile], self.reads[tile] + len(driven)
+        return self.hardware.crossbar.read(self.arrays[tile], driven, seed=seed, first_sample=first)
+
+    def _convert_sum(self, parts: Iterator[Float]) -> Float:
+        """Return what the ACAM units, or the digital sum of their codes, give for row tiles."""
         spec = self.spec
-        parts = (self.multiply(drive, i) for i in range(len(self.tiles)))
+        out = spec.out_lo, spec.out_hi
         if not self.digital_sum:
             total = next(parts)
             for part in parts:
                 total += part
-            return self._convert(self.units[0], total, spec.gain, spec.y_lo, spec.y_hi)
-        z = np.zeros((len(drive), len(spec.gain)), np.float32)
-        for i, part in enumerate(parts):
-            u = self._convert_unit(self.units[i], part, spec.gain, spec.tile_lo[i], spec.tile_hi[i])
-            z += u * (spec.tile_hi[i] - spec.tile_lo[i]) + spec.tile_lo[i]
+            found = self._convert(self.units[0], total, spec.gain, (spec.y_lo, spec.y_hi), out)
+            return found if spec.fine is None else self._refine(found, total, spec.fine)
+        ends = [(spec.tile_lo[i], spec.tile_hi[i]) for i in range(len(self.tiles))]
+        codes = (
+            self._convert(unit, part, spec.gain, end, spec.coded(*end))
+            for unit, part, end in zip(self.units, parts, ends, strict=False)
+        )
+        z = next(codes)
+        for code in codes:
+            z += code
         if spec.activation is None:
             return z + spec.bias
         one = np.ones_like(spec.gain)
         z = fake_quantize(z, spec.y_lo, spec.y_hi, self.hardware.mapping.input_bits)
-        return self._convert(self.units[-1], z, one, spec.y_lo, spec.y_hi)
+        return self._convert(self.units[-1], z, one, (spec.y_lo, spec.y_hi), out)
 
-    def _convert(self, unit: AcamUnit, y: Float, gain: Float, low: Float, high: Float) -> Float:
-        out = self._convert_unit(unit, y, gain, low, high)
-        out *= self.spec.out_hi - self.spec.out_lo
-        out += self.spec.out_lo
+    def _refine(self, out: Float, y: Float, fine: LayerSpec) -> Float:
+        """Return the outputs with the fine unit's codes where they lie in its range."""
+        assert self.fine_unit is not None
+        clipped = self.hardware.counters.clipped
+        ends = (fine.y_lo, fine.y_hi), (fine.out_lo, fine.out_hi)
+        take_inside(out, self._convert(self.fine_unit, y, fine.gain, *ends), fine)
+        self.hardware.counters.clipped = clipped  # what leaves the fine range is meant to
         return out
 
-    def _convert_unit(
-        self, unit: AcamUnit, y: Float, gain: Float, low: Float, high: Float
-    ) -> Float:
-        """Return the unit's code over its top code, in [0, 1]."""
+    def _convert(self, unit: AcamUnit, y: Float, gain: Float, line: Ends, out: Ends) -> Float:
+        """Return values between the ends `out` of a unit's codes; `line` is its data line."""
+        (low, high), (bottom, top) = line, out
         width = high - low
-        values, clipped = self.hardware.acam.convert_values(unit, y, gain / width, -low / width)
+        values, clipped = self.hardware.acam.convert_values(
+            unit, y, gain / width, -low / width, base=bottom, width=top - bottom
+        )
         self.hardware.counters.conversions += y.size
-        self.hardware.counters.clipped += clipped
+        if self.spec.activation not in FLAT_ABOVE:  # there, what leaves the line saturates as meant
+            self.hardware.counters.clipped += clipped
         return values

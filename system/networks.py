@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
@@ -13,19 +12,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from circuits.errors import CheckpointError, DataError, ParameterError
-from system import datasets, evaluation
-from system.calibration import Ranges, calibrate
+from circuits.errors import CheckpointError, ParameterError
+from system import datasets, evaluation, sentences, vision, zoo
+from system.calibration import RANGE_CHOICES, Ranges, calibrate
 from system.checkpoint import Checkpoint, load_checkpoint
-from system.models.lenet import Lenet
-from system.models.llama import Llama
-from system.models.ops import Ops
+from system.models.bert import Bert
+from system.models.classifier import KINDS, Classifier
+from system.models.language import LanguageModel, TextModel
+from system.models.ops import FloatOps, Ops
 from system.quantization import Mapping
+from system.range_cache import load_ranges, range_key, store_ranges
 
 log = logging.getLogger(__name__)
 
-CALIBRATION_IMAGES = 512
 CALIBRATION_WINDOWS = 12
+CALIBRATION_CHARACTERS = 480_000
+DEVELOPMENT_SHARE = 10  # one part in so many, the last, of a training text: for choosing settings
 
 
 def shipped() -> dict[str, Path]:
@@ -41,7 +43,7 @@ class Network:
     Attributes
     ----------
     name : str
-    model : Lenet or Llama
+    model : Classifier or TextModel
     checkpoint : Checkpoint
     mapping : Mapping
     ranges : Ranges
@@ -49,7 +51,7 @@ class Network:
     """
 
     name: str
-    model: Lenet | Llama
+    model: Classifier | TextModel
     checkpoint: Checkpoint
     mapping: Mapping
     ranges: Ranges
@@ -57,27 +59,84 @@ class Network:
 
     @property
     def metric(self) -> str:
-        """Return "accuracy" or "perplexity"."""
-        return "accuracy" if isinstance(self.model, Lenet) else "perplexity"
+        """Return "perplexity", "accuracy", or how near the network is to its own float32.
+
+        That is "agreement" of decisions, or "similarity" (mean cosine) of an encoder's vectors.
+        """
+        if isinstance(self.model, LanguageModel):
+            return "perplexity"
+        if isinstance(self.model, Bert) and not self.model.config.classes:
+            return "similarity"
+        source = sentences if isinstance(self.model, Bert) else vision
+        return "accuracy" if source.is_labelled(self.checkpoint.config, self.data) else "agreement"
 
     def samples(self, count: int) -> Samples:
         """Return `count` held-out samples, spread evenly over the test set."""
-        if isinstance(self.model, Lenet):
-            mnist = datasets.mnist(self.data)
-            if not len(mnist.test_images):
-                raise DataError(f"{self.data}: the test set is empty")
-            chosen = np.linspace(0, len(mnist.test_images) - 1, count).astype(np.int64)
-            chosen = np.unique(chosen)
-            return Samples(mnist.test_images[chosen], mnist.test_labels[chosen])
-        tokens = self.encode(datasets.austen(self.data).valid)
+        if isinstance(self.model, LanguageModel):
+            tokens = self.encode(datasets.austen(self.data).valid)
+            return Samples(evaluation.text_windows(tokens, count), None)
+        if isinstance(self.model, Bert):
+            texts = sentences.held_out_set(self.data)
+            return self._labelled(self.encode_texts(texts.texts), texts.labels, count)
+        images = vision.test_images(self.checkpoint.config, self.data)
+        return self._labelled(images.pixels, images.labels, count)
+
+    def _labelled(self, inputs: NDArray[Any], labels: NDArray[Any], count: int) -> Samples:
+        """Return `count` of the inputs with labels, or with what the network's own float32 says."""
+        assert not isinstance(self.model, LanguageModel)
+        chosen = np.unique(np.linspace(0, len(labels) - 1, count).astype(np.int64))
+        inputs, labels = inputs[chosen], labels[chosen]
+        if self.metric == "accuracy":
+            return Samples(inputs, labels)
+        ops = FloatOps(self.model.tensors)
+        own = evaluation.outputs(self.model, ops, inputs, f"{self.name} float")
+        if self.metric == "similarity":
+            return Samples(inputs, own)
+        decisions = own.argmax(axis=1)
+        right = int(np.sum(decisions == labels))
+        log.info("%s in float32 is right on %d of %d inputs.", self.name, right, len(decisions))
+        return Samples(inputs, decisions)
+
+    def calibration_inputs(self) -> NDArray[Any]:
+        """Return the training inputs on which ranges are measured: images, texts or windows."""
+        if isinstance(self.model, Bert):
+            return self.encode_texts(sentences.calibration_set(self.data))
+        if not isinstance(self.model, LanguageModel):
+            return vision.calibration_images(self.checkpoint.config, self.data)
+        text = self._training_text()[0][:CALIBRATION_CHARACTERS]
+        return evaluation.text_windows(self.encode(text), CALIBRATION_WINDOWS)
+
+    def development_samples(self, count: int) -> Samples:
+        """Return samples for choosing settings: neither calibrated on nor scored at the end.
+
+        Raises
+        ------
+        ParameterError
+            The network is for images.
+        """
+        if isinstance(self.model, Bert):
+            texts = sentences.development_set(self.data)
+            return self._labelled(self.encode_texts(texts.texts), texts.labels, count)
+        if not isinstance(self.model, LanguageModel):
+            raise ParameterError(f"{self.name} has no development text; it is for images")
+        tokens = self.encode(self._training_text()[1])
         return Samples(evaluation.text_windows(tokens, count), None)
 
+    def _training_text(self) -> tuple[str, str]:
+        """Return the part for calibration and the part for choosing settings."""
+        text = datasets.austen(self.data).train
+        cut = len(text) - len(text) // DEVELOPMENT_SHARE
+        return text[:cut], text[cut:]
+
     def score(self, ops: Ops, samples: Samples, label: str = "infer") -> float:
-        """Return the accuracy or the perplexity on samples."""
-        if isinstance(self.model, Lenet):
-            assert samples.labels is not None
-            return evaluation.accuracy(self.model, ops, samples.inputs, samples.labels, label)
-        return evaluation.perplexity(self.model, ops, samples.inputs, label)
+        """Return the network's metric on samples."""
+        if isinstance(self.model, LanguageModel):
+            return evaluation.perplexity(self.model, ops, samples.inputs, label)
+        assert samples.labels is not None
+        if self.metric == "similarity":
+            found = evaluation.outputs(self.model, ops, samples.inputs, label)
+            return evaluation.similarity(found, samples.labels)
+        return evaluation.accuracy(self.model, ops, samples.inputs, samples.labels, label)
 
     def encode(self, text: str) -> NDArray[np.int64]:
         """Return the token ids of a text."""
@@ -85,6 +144,19 @@ class Network:
             raise CheckpointError(f"{self.name} has no tokenizer.json; add one to its directory")
         ids = self.checkpoint.tokenizer.encode(text, add_special_tokens=False).ids
         return np.array(ids, np.int64)
+
+    def encode_texts(self, texts: list[str]) -> NDArray[np.int64]:
+        """Return the tokens of texts, begin and end marked: (n, longest), -1 beyond each end."""
+        tokenizer = self.checkpoint.tokenizer
+        if tokenizer is None or not isinstance(self.model, Bert):
+            raise CheckpointError(f"{self.name} has no tokenizer.json; add one to its directory")
+        limit = self.model.config.max_position_embeddings
+        tokenizer.enable_truncation(limit)
+        found = [encoding.ids for encoding in tokenizer.encode_batch(texts)]
+        tokens = np.full((len(found), max(len(ids) for ids in found)), -1, np.int64)
+        for row, ids in zip(tokens, found, strict=True):
+            row[: len(ids)] = ids
+        return tokens
 
     def decode(self, tokens: NDArray[np.int64] | list[int]) -> str:
         """Return the text of token ids."""
@@ -95,10 +167,10 @@ class Network:
 
 @dataclass(frozen=True)
 class Samples:
-    """Test inputs: images with labels, or windows of tokens."""
+    """Test inputs: images or texts with classes or vectors wanted, or windows of tokens."""
 
     inputs: NDArray[Any]
-    labels: NDArray[np.uint8] | None
+    labels: NDArray[Any] | None
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -140,7 +212,6 @@ def load_network(
         return network
     if network.ranges and not overrides and checkpoint.config.get("tile_rows") == tile_rows:
         return network
-    log.info("Measuring the ranges of the codes of %s on training data.", name)
     return replace(network, ranges=measure_ranges(network, tile_rows))
 
 
@@ -159,49 +230,70 @@ def _checked_types(values: dict[str, Any]) -> dict[str, Any]:
 
 def _find(name: str) -> Checkpoint:
     if name in shipped():
-        return load_checkpoint(shipped()[name])
+        return _complete(load_checkpoint(shipped()[name]))
+    if name in zoo.NAMES:
+        return zoo.load(name)
     if name == "smollm2-135m":
         return load_checkpoint(datasets.smollm2())
     if Path(name).exists():
-        return load_checkpoint(name)
-    known = [*shipped(), "smollm2-135m"]
+        return _complete(load_checkpoint(name))
+    known = [*shipped(), *zoo.NAMES, "smollm2-135m"]
     near = difflib.get_close_matches(name, known) or known
     raise CheckpointError(f"no network and no path is called {name!r}; nearest: {', '.join(near)}")
 
 
+def _complete(checkpoint: Checkpoint) -> Checkpoint:
+    return zoo.complete(checkpoint) if "base" in checkpoint.config else checkpoint
+
+
 def _default_mapping(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Language models have outlying channels and tokens: choices that keep 8 bits useful.
+    """Networks not trained for this have outlying channels: choices that keep 8 bits useful.
 
     A checkpoint that states its mapping keeps it as stated.
     """
-    if checkpoint.config["model_type"] == "lenet" or "mapping" in checkpoint.config:
+    kind = checkpoint.config["model_type"]
+    if kind == "lenet" or "mapping" in checkpoint.config:
         return {}
+    if kind in KINDS:  # chosen on images that calibrate: docs/cnn.md
+        return {"weight_scale": "column", "line_start": 0.4}
     return {
         "weight_scale": "column",
         "output_range": "column",
-        "smoothing": 0.65,
+        "weight_headroom": 0.2,
+        "smoothing": 0.9 if kind == "bert" else 0.65,  # docs/language-models.md
         "input_blocks": True,
         "block_norm": 0.5,
-        "output_margin": 0.25,
-        "output_lift": 1.5,
+        "output_margin": 0.5,
+        "line_start": 0.4,
+        "output_fine": 2.5,
+        "output_copies": 2,
+        "product_copies": 2,
     }
 
 
 def measure_ranges(network: Network, tile_rows: int) -> Ranges:
-    """Measure the ranges of a network's codes in float, on training data of its task."""
-    model = network.model
-    forward: Callable[[Ops], object]
-    if isinstance(model, Lenet):
-        images = datasets.mnist(network.data).train_images[:CALIBRATION_IMAGES]
+    """Measure the ranges of a network's codes in float, on training data of its task.
 
-        def forward(ops: Ops) -> object:
-            return model.forward(images, ops)
-    else:
-        text = datasets.austen(network.data).train
-        tokens = network.encode(text[: 40_000 * CALIBRATION_WINDOWS])
-        windows = evaluation.text_windows(tokens, CALIBRATION_WINDOWS)
+    They are kept in the cache folder under the sha256 of everything they depend on.
+    """
+    model, mapping = network.model, network.mapping
+    inputs = network.calibration_inputs()
+    choices = {
+        "config": {k: v for k, v in network.checkpoint.config.items() if k != "mapping"},
+        "tile_rows": tile_rows,
+        **{key: getattr(mapping, key) for key in RANGE_CHOICES},
+    }
+    key = range_key(model.tensors, inputs, choices)
+    kept = load_ranges(key)
+    if kept is not None:
+        return kept
+    log.info("Measuring the ranges of the codes of %s on training data.", network.name)
 
-        def forward(ops: Ops) -> object:
-            return [model.forward(w[None, :-1], ops) for w in windows]
+    def forward(ops: Ops) -> object:
+        if isinstance(model, LanguageModel):
+            return [model.forward(w[None, :-1], ops) for w in inputs]
+        return evaluation.outputs(model, ops, inputs)
 
-    return calibrate(model.tensors, forward, network.mapping, tile_rows)
+    ranges = calibrate(model.tensors, forward, mapping, tile_rows)
+    store_ranges(key, ranges)
+    return ranges

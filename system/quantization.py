@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from behavioral.kernels.dac import encode
 from circuits.errors import ParameterError
 
 Float = NDArray[np.float32]
@@ -38,6 +39,10 @@ class Mapping:
         2: main and error slice ("analog slicing"); 1: main only.
     predistort : bool
         Conductances are chosen so that the ohmic column, wires included, has the wanted matrix.
+    weight_headroom : float
+        Share of the conductance range that weights leave unused at its top. Pre-distortion makes
+        up for the wires with larger conductances: without room the largest weights, far from the
+        read-out, stay at g_max and come out too small.
     percentile : float
         Share of the calibration values inside a range, in percent; 100 is min-max.
     smoothing : float
@@ -64,6 +69,19 @@ class Mapping:
         Read-out ranges are longer by this share at the low end only, where ACAM thresholds are
         noisiest (devices of low conductance): codes are given up so that outputs lie higher on
         the data line.
+    line_start : float
+        Share of the data line, at its low end, that codes leave unused, for the same reason: all
+        codes lie above, on what is left of the line, and none is given up.
+    output_fine : float
+        0: one read-out range per column. Above: each column has a second ACAM unit behind a
+        read-out stage of higher gain, whose range ends this many standard deviations from the mean
+        of the column's outputs. Its code is taken where the first unit says that the output is
+        inside (gain ranging). With activations that become flat only the upper end is nearer.
+    output_copies : int
+        ACAM units in parallel on each data line; their codes are added digitally. Threshold noise
+        falls with the root of their number; area and energy grow with it.
+    product_copies : int
+        The same for the log and exp units of data-dependent products and softmax.
     """
 
     input_bits: int = 8
@@ -74,13 +92,18 @@ class Mapping:
     partial_sums: str = "current"
     slices: int = 2
     predistort: bool = True
+    weight_headroom: float = 0.0
     percentile: float = 100.0
     smoothing: float = 0.0
     input_blocks: bool = False
     block_norm: float = 0.0
     output_margin: float = 0.0
-    flat_margin: float = 0.03
+    flat_margin: float = 0.1
     output_lift: float = 0.0
+    line_start: float = 0.0
+    output_fine: float = 0.0
+    output_copies: int = 1
+    product_copies: int = 1
 
     def __post_init__(self) -> None:
         for key, permitted in CHOICES.items():
@@ -105,6 +128,22 @@ class Mapping:
             )
         if not 0.0 <= self.output_lift <= 4.0:
             raise ParameterError(f"mapping.output_lift is {self.output_lift}; permitted: 0 to 4")
+        if not 0.0 <= self.weight_headroom <= 0.9:
+            raise ParameterError(
+                f"mapping.weight_headroom is {self.weight_headroom}; permitted: 0 to 0.9"
+            )
+        if not 0.0 <= self.line_start <= 0.9:
+            raise ParameterError(f"mapping.line_start is {self.line_start}; permitted: 0 to 0.9")
+        if not 0.0 <= self.output_fine <= 10.0:
+            raise ParameterError(f"mapping.output_fine is {self.output_fine}; permitted: 0 to 10")
+        for key in ("output_copies", "product_copies"):
+            if not 1 <= getattr(self, key) <= 16:
+                raise ParameterError(f"mapping.{key} is {getattr(self, key)}; permitted: 1 to 16")
+        if self.output_fine and self.partial_sums == "digital":
+            raise ParameterError(
+                f"mapping.output_fine is {self.output_fine} with partial_sums 'digital'; permitted:"
+                " 0, or partial_sums 'current'"
+            )
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Mapping:
@@ -158,17 +197,18 @@ class InputCodes:
 
         Parameters
         ----------
-        x : (n, in) float32 array
+        x : (n, ...) float32 array; (n, in) with smoothing
         smoothing : (in,) float32 array or None
             Divides each input first.
         """
         swing = max(self.zero, self.top - self.zero)
+        rows = np.ascontiguousarray(x, np.float32).reshape(len(x), -1)
         step = np.float32(1.0 / self.scale)
-        codes = x * (step if smoothing is None else step / smoothing)
-        np.rint(codes, out=codes)
-        np.clip(codes, -self.zero, self.top - self.zero, out=codes)
-        codes *= np.float32(1.0 / swing)
-        return codes
+        steps = np.full(rows.shape[1], step) if smoothing is None else step / smoothing
+        out = np.empty_like(rows)
+        low, high, unit = (np.float32(v) for v in (-self.zero, self.top - self.zero, 1.0 / swing))
+        encode(rows, steps, low, high, unit, out)
+        return out.reshape(x.shape)
 
 
 def smoothing_factors(weight: Float, bounds: Float, strength: float) -> Float | None:
@@ -235,6 +275,7 @@ def quantize_weight(weight: Float, mapping: Mapping) -> tuple[Float, Float]:
     peak = np.abs(weight).max(axis=axis, keepdims=True)
     peak = np.where(peak > 0, peak, 1.0).astype(np.float32)
     levels = np.float32(2 ** (mapping.weight_bits - 1) - 1)
-    w = np.round(weight / peak * levels) / levels
-    scale = np.broadcast_to(peak, (len(weight), 1))[:, 0].astype(np.float32)
+    top = np.float32(1.0 - mapping.weight_headroom)
+    w = np.round(weight / peak * levels) / levels * top
+    scale = np.broadcast_to(peak / top, (len(weight), 1))[:, 0].astype(np.float32)
     return np.ascontiguousarray(w.T, np.float32), scale

@@ -35,7 +35,7 @@ def results_table(results: list[Result]) -> str:
 
 
 def _cell(result: Result) -> str:
-    scale, unit, digits = (100.0, " %", 2) if result.metric == "accuracy" else (1.0, "", 2)
+    scale, unit, digits = (100.0, " %", 2) if result.metric != "perplexity" else (1.0, "", 2)
     text = f"{result.mean * scale:.{digits}f}"
     if result.chips > 1:
         text += f" ± {result.std * scale:.{digits}f}"
@@ -63,8 +63,8 @@ def to_markdown(findings: Findings) -> str:
         parts.append(
             f"### {name}\n\n```\n{validation.to_table(reports)}\n```\n\nColumns: rms "
             f"{totals['column_rms_lsb']:.3f} LSB, max {totals['column_max_lsb']:.3f} LSB over "
-            f"{totals['points']} outputs. Codes: {totals['codes_equal']:.2%} equal, "
-            f"{totals['codes_adjacent']:.2%} equal or adjacent over {totals['searches']} "
+            f"{totals['points']} outputs. Codes: {totals['code_equal']:.2%} equal, "
+            f"{totals['code_agreement']:.2%} equal or adjacent over {totals['searches']} "
             "searches.\n"
         )
     parts.append("![error](spice.png)\n")
@@ -96,7 +96,7 @@ def draw_modes(results: list[Result], path: Path) -> None:
         names = list(dict.fromkeys(r.model for r in chosen))
         for k, mode in enumerate(MODES):
             rows = [next(r for r in chosen if r.model == n and r.mode == mode) for n in names]
-            scale = 100.0 if metric == "accuracy" else 1.0
+            scale = 100.0 if metric != "perplexity" else 1.0
             ax.bar(
                 [i + 0.2 * (k - 1.5) for i in range(len(names))],
                 [r.mean * scale for r in rows],
@@ -107,8 +107,8 @@ def draw_modes(results: list[Result], path: Path) -> None:
                 capsize=2,
             )
         ax.set_xticks(range(len(names)), names)
-        ax.set_ylabel("accuracy [%]" if metric == "accuracy" else "perplexity")
-        _zoom(ax, [r.mean * (100.0 if metric == "accuracy" else 1.0) for r in chosen])
+        ax.set_ylabel(metric if metric == "perplexity" else f"{metric} [%]")
+        _zoom(ax, [r.mean * (100.0 if metric != "perplexity" else 1.0) for r in chosen])
         ax.legend(fontsize=8, ncols=2)
     figure.savefig(path, dpi=120)
     plt.close(figure)

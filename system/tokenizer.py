@@ -30,9 +30,13 @@ def load_tokenizer(path: Path) -> Tokenizer:
         The file is missing or is no tokenizer.
     """
     try:
-        return Tokenizer.from_str(path.read_text(encoding="utf-8"))
+        tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
     except Exception as error:  # the library raises plain Exception for a malformed file
         raise CheckpointError(f"cannot read the tokenizer {path}: {error}") from error
+    # Files of encoders say how to fill up and cut texts; a corpus must come through whole.
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
 
 
 def train_tokenizer(text: str, vocab_size: int = 2048) -> Tokenizer:

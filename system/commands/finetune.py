@@ -9,7 +9,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     from system.commands.options import DEFAULT_LIBRARY, count, natural
 
-    parser.add_argument("model", metavar="MODEL", help="lenet-mnist or llama-austen")
+    parser.add_argument("model", metavar="MODEL", help="lenet-mnist, llama-austen or minilm-rt")
     parser.add_argument(
         "--steps", default="float,naf", help="comma-separated: float, naf (default: both)"
     )
@@ -29,20 +29,25 @@ def run(args: argparse.Namespace) -> int:
     from system.commands.options import announce_compilation, load_library, output_folder
 
     try:
+        from system.training.heads import HEADS, train_head
         from system.training.recipes import Plan, finetune
     except ModuleNotFoundError as error:
         raise NldpeError(
             f"training needs {error.name}; install the extra: pip install 'nldpe-cosim[train]'"
         ) from error
+    out, data = output_folder(args.out, "--out"), Path(args.data) if args.data else None
+    if args.model in HEADS:  # trained in float, on an encoder that stays as it is
+        print(f"{train_head(args.model, out, data=data, seed=args.seed)}: written")
+        return 0
     library = load_library(args.library)
     announce_compilation()
     plan = Plan(
-        output_folder(args.out, "--out"),
+        out,
         library,
         args.seed,
         args.float_steps,
         args.naf_steps,
-        Path(args.data) if args.data else None,
+        data,
     )
     for place in finetune(args.model, args.steps.split(","), plan):
         print(f"{place}: written")

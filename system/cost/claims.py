@@ -76,7 +76,9 @@ def _core(study: Study) -> Claim:
     cells = float(np.mean([f.cell_power_w for f in found])) * chip.rows * chip.columns * read
     acam = chip.columns * float(np.mean([f.search_j for f in found]))
     dac = chip.rows * part["dac"]["energy_j"]
-    amplifiers = chip.columns * (chip.line_count + 1) * machine.amplifier_power * read
+    amplifiers = chip.columns * machine.amplifier_power(chip.line_count, 1) * read
+    measured = machine.origin["amplifier"] == "SPICE"
+    ours = "measured" if measured else "an estimate for the amplifiers of the technology file"
     operations = 2e-12 * chip.rows * chip.columns
     core = cells + acam + dac
     return Claim(
@@ -86,7 +88,7 @@ def _core(study: Study) -> Claim:
         f"ACAM {acam * 1e12:.0f}, DAC {dac * 1e12:.0f}; read-out amplifiers "
         f"{amplifiers * 1e12:.0f} pJ more, then {operations / (core + amplifiers):.0f} TOPS/W",
         "8-bit DACs (40 nm) where the third party has 8 one-bit steps; the papers have no figure "
-        "for a read-out stage, ours is an estimate for the amplifiers of the technology file",
+        f"for a read-out stage, ours is {ours}",
     )
 
 

@@ -10,10 +10,10 @@ from system.cost.chip import Chip, Placement, balanced_copies
 from system.cost.components import Components
 from system.cost.measure import Figures, LayerFigures
 from system.cost.products import ProductFigures
-from system.cost.spice import amplifier_power, search_time
+from system.cost.spice import amplifier_power, has_measured_amplifier, search_time
 from system.cost.workload import CODE_BITS, Layer, Workload
 
-# Where the energy of each component comes from.
+# Where the energy of each component comes from; see NlDpe.origin for the amplifiers.
 ORIGIN = {
     "cells": "SPICE",
     "acam": "SPICE",
@@ -195,10 +195,16 @@ class NlDpe:
         return LayerCost(layer.name, layer.kind, cores, layer.macs, energy, seconds, stage)
 
     @property
-    def amplifier_power(self) -> float:
-        """Estimated power of one read-out amplifier [W]."""
+    def origin(self) -> dict[str, str]:
+        """Where the energy of each component comes from."""
+        measured = has_measured_amplifier(self.library)
+        return {**ORIGIN, "amplifier": "SPICE"} if measured else ORIGIN
+
+    def amplifier_power(self, stages: float, sums: float) -> float:
+        """Return the power [W] of so many transimpedance and summing stages."""
         gm_over_id = self.components["amplifier"]["gm_over_id_per_v"]
-        return amplifier_power(self.library, gm_over_id)
+        stage, summing = amplifier_power(self.library, gm_over_id)
+        return stages * stage + sums * summing
 
     def read_time(self, figures: LayerFigures) -> float:
         """Return how long the rows are driven: settling, then one search [s]."""
@@ -219,13 +225,13 @@ class NlDpe:
         conversions = outputs * self._conversions(layer, found)
         # One transimpedance stage a physical column, one summing stage for what an ACAM unit sees.
         sums = tiles if found.conversions > 1 else 1
-        amplifiers = layer.outputs * (chip.line_count * tiles + sums)
+        amplifiers = self.amplifier_power(chip.line_count * tiles, sums) * layer.outputs
         bits_in = layer.inputs * vectors * CODE_BITS
         bits_out = outputs * CODE_BITS
         energy = {
             "cells": found.cell_power_w * layer.inputs * layer.outputs * vectors * read,
             "acam": conversions * found.search_j,
-            "amplifier": amplifiers * self.amplifier_power * read * vectors,
+            "amplifier": amplifiers * read * vectors,
             "dac": layer.inputs * blocks * vectors * part["dac"]["energy_j"],
             "gray decoder": conversions * part["gray_decoder"]["energy_j"],
             "register": (bits_in * blocks + bits_out) * part["register"]["energy_j_per_bit"],

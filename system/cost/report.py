@@ -74,9 +74,10 @@ def _headline(study: Study, cost: Cost) -> str:
     tokens = f" of {study.sequence} tokens" if cost.what == "prompt" else ""
     context = f" in a context of {study.sequence}" if cost.what == "token" else ""
     bare = cost.energy_j - cost.energies["amplifier"]
+    kind = "measured" if study.machine.origin["amplifier"] == "SPICE" else "estimated"
     return (
         f"== one {cost.what}{tokens}{context}, batch {cost.batch}: "
-        f"{engineering(cost.energy_j, 'J')} ({engineering(bare, 'J')} without the estimated "
+        f"{engineering(cost.energy_j, 'J')} ({engineering(bare, 'J')} without the {kind} "
         f"read-out amplifiers), {engineering(cost.time_s, 's')}\n"
         f"   first {_item(cost)} after {engineering(cost.latency_s, 's')}, one every "
         f"{engineering(cost.interval_s, 's')}; {cost.cores} cores, {cost.chips} chips, "
@@ -135,7 +136,7 @@ def _component_table(study: Study, cost: Cost) -> str:
                 name,
                 engineering(joules, "J"),
                 f"{100 * joules / cost.energy_j:.1f} %",
-                ORIGIN[name],
+                study.machine.origin[name],
                 technology(study, name),
             )
         )
@@ -145,9 +146,10 @@ def _component_table(study: Study, cost: Cost) -> str:
 def technology(study: Study, name: str) -> str:
     """Return the technology that the energy of a component was obtained in."""
     library = study.machine.library
-    if ORIGIN[name] == "SPICE":
+    origin = study.machine.origin[name]
+    if origin == "SPICE":
         return f"{library.technology.name}, {library.device.name}"
-    if ORIGIN[name] == "estimate":
+    if origin == "estimate":
         return library.technology.name
     entries = (study.machine.components[entry] for entry in ENTRIES[name])
     return ", ".join(dict.fromkeys(entry.technology for entry in entries))
@@ -279,7 +281,7 @@ def to_dict(study: Study) -> dict[str, Any]:
             "chip": machine.chip.chip_areas(),
         },
         "converters": {b.name: asdict(b.converter) for b in baselines(machine.components)},
-        "origin": ORIGIN,
+        "origin": machine.origin,
         "technology": {name: technology(study, name) for name in ORIGIN},
         "spice_layers": {name: asdict(f) for name, f in study.figures.layers.items()},
         "spice_products": {name: asdict(f) for name, f in study.figures.products.items()},

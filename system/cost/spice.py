@@ -157,12 +157,24 @@ def search_time(library: Library) -> float:
     return acam.t_precharge_s + acam.t_sense_s
 
 
-def amplifier_power(library: Library, gm_over_id: float) -> float:
-    """Estimate the supply power [W] of one read-out amplifier; no SPICE result.
+def has_measured_amplifier(library: Library) -> bool:
+    """Tell whether ngspice measured the supply current of the read-out amplifiers."""
+    power = np.asarray(library.readout.amplifier_power_w)
+    return bool(power.size and np.isfinite(power).all())
 
-    The netlist's amplifier is ideal. Its output resistance and its bandwidth into the data line
-    ask for the transconductances 1 / r_output and 2 pi GBW c_load.
+
+def amplifier_power(library: Library, gm_over_id: float) -> tuple[float, float]:
+    """Return the supply power [W] of a transimpedance stage and of a summing stage.
+
+    Measured where the library has transistor-level amplifiers (class A: at rest as while they
+    work); each stage then carries a quarter of the bias generator that four of them share.
+    Otherwise an estimate, no SPICE result: the model's output resistance and its bandwidth into the
+    data line ask for the transconductances 1 / r_output and 2 pi GBW c_load.
     """
+    if has_measured_amplifier(library):
+        stage, summing, bias = (float(x) for x in library.readout.amplifier_power_w)
+        return stage + bias / 4, summing
     readout = library.technology.readout
     gm = 1.0 / readout.r_output_ohm + 2 * np.pi * readout.opamp_gbw_hz * readout.c_load_f
-    return float(library.technology.vdd_v * gm / gm_over_id)
+    power = float(library.technology.vdd_v * gm / gm_over_id)
+    return power, power

@@ -11,10 +11,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from circuits.errors import CheckpointError, ParameterError
+from circuits.errors import CheckpointError
 from system.models.ops import Array, Cache, Ops
+from system.models.tokens import check_tokens
 
 
 @dataclass(frozen=True)
@@ -221,9 +222,9 @@ class Llama:
         ParameterError
             There are no tokens, one is not in the vocabulary, or the context is too long.
         """
-        ids = np.asarray(tokens)
         start = cache.length if cache is not None else 0
-        self._check_tokens(ids, start)
+        longest = self.config.max_position_embeddings
+        ids = check_tokens(tokens, self.config.vocab_size, longest, start)
         rotation = rotary_angles(self._frequencies, start, ids.shape[1])
         x = self.tensors["model.embed_tokens.weight"][ids]  # (B, T, width)
         for i in range(self.config.num_hidden_layers):
@@ -235,24 +236,6 @@ class Llama:
         if last_only:
             x = x[:, -1:]
         return ops.linear("lm_head", self._normalize("model.norm", x))
-
-    def _check_tokens(self, ids: NDArray[Any], start: int) -> None:
-        if ids.ndim != 2 or ids.size == 0 or not np.issubdtype(ids.dtype, np.integer):
-            raise ParameterError(
-                f"tokens must be whole numbers (batch, time), at least one; got {ids.dtype} "
-                f"{ids.shape}. An empty prompt needs a begin-of-text token."
-            )
-        if ids.min() < 0 or ids.max() >= self.config.vocab_size:
-            raise ParameterError(
-                f"token ids {ids.min()} to {ids.max()} leave the vocabulary "
-                f"(0 to {self.config.vocab_size - 1}): wrong tokenizer for this model?"
-            )
-        length = start + ids.shape[1]
-        if length > self.config.max_position_embeddings:
-            raise ParameterError(
-                f"the text has {length} tokens, the model's context holds "
-                f"{self.config.max_position_embeddings}: shorten the prompt or --tokens"
-            )
 
     def _normalize(self, name: str, x: Array) -> Array:
         """RMSNorm: divide by the root of the mean square, then scale each channel."""

@@ -24,7 +24,7 @@ from system.calibration import Ranges
 from system.engine import AnalogOps
 from system.linear import AnalogLinear, Chip, Hardware
 from system.models.ops import Activation
-from system.quantization import Mapping
+from system.quantization import Mapping, block_scale
 from system.training import networks, pretraining
 
 WEIGHT_NORM = 1e-2  # factor of the largest-weight penalty, as in the published training
@@ -56,10 +56,14 @@ class _Linear(torch.autograd.Function):
         x, weight, bias = ctx.saved_tensors
         spec = ctx.layer.spec
         y = x @ weight.T
-        inside = (y >= torch.from_numpy(spec.y_lo)) & (y <= torch.from_numpy(spec.y_hi))
+        scale = torch.from_numpy(block_scale(x.numpy(), spec.norm)) if spec.blocks else 1.0
+        seen = y / scale  # what the read-out range holds
+        inside = (seen >= torch.from_numpy(spec.y_lo)) & (seen <= torch.from_numpy(spec.y_hi))
         g = gradients[0] * _slope(y + bias, spec.activation) * inside
         low, high = (spec.codes.scale * (c - spec.codes.zero) for c in (0, spec.codes.top))
-        drive = x if spec.smoothing is None else x / torch.from_numpy(spec.smoothing)
+        drive = x / scale
+        if spec.smoothing is not None:
+            drive = drive / torch.from_numpy(spec.smoothing)
         g_x = (g @ weight) * ((drive >= low) & (drive <= high))
         return g_x, g.T @ x, g.sum(0), None
 

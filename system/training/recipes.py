@@ -19,10 +19,11 @@ from system.models import lenet
 from system.models.lenet import Lenet
 from system.models.llama import Llama, LlamaConfig
 from system.models.ops import Ops
-from system.networks import CALIBRATION_IMAGES, CALIBRATION_WINDOWS
+from system.networks import CALIBRATION_WINDOWS
 from system.quantization import Mapping
 from system.tokenizer import train_tokenizer
 from system.training import naf, networks, pretraining
+from system.vision import CALIBRATION_IMAGES
 
 log = logging.getLogger(__name__)
 

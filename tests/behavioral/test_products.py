@@ -232,6 +232,16 @@ def test_kernels_equal_their_twins(noisy, shape, block, by_row, seed):
     np.testing.assert_array_equal(parallel, out)
 
 
+def test_copies_average_the_noise_of_log_and_exp_units(acam, exact):
+    error = {}
+    for copies in (1, 4):
+        model = ProductModel.program(acam, units=64, seed=3, copies=copies)
+        error[copies] = np.abs(model.exps - exact.exps[:1]).mean()
+        assert np.abs(model.logs - exact.logs[:1]).mean() > 0
+    # half the noise of four thresholds' mean, and the rounding of the mean to a code
+    assert error[4] < 0.75 * error[1]
+
+
 @settings(max_examples=20, deadline=None)
 @given(
     shape=st.tuples(st.integers(0, 2), st.integers(0, 4), st.integers(1, 7)),

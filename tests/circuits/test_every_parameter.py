@@ -20,6 +20,7 @@ VALUES = {
     "technology.acam.match_lines": "1",
     "technology.acam.cells_per_row": "2",
     "technology.column.rows": "128",
+    "technology.readout.amplifier": "two-stage",
 }
 KEYS = [
     key
@@ -48,8 +49,10 @@ def value(key):
 @pytest.mark.parametrize("key", KEYS)
 def test_parameter_moves_a_netlist(key):
     changed = VALUES.get(key) or repr(value(key) * 1.03)
-    other = apply_overrides(DEVICE, TECHNOLOGY, [f"{key}={changed}"])
-    assert texts(DEVICE, TECHNOLOGY) != texts(*other)
+    sized = ["readout.amplifier=two-stage"] if ".amplifier." in key else []
+    before = apply_overrides(DEVICE, TECHNOLOGY, sized)
+    after = apply_overrides(*before, [f"{key}={changed}"])
+    assert texts(*before) != texts(*after)
 
 
 @pytest.mark.ngspice

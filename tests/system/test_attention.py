@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from behavioral.acam import AcamModel
 from behavioral.products import ProductModel
 from system.attention import AnalogAttention, AnalogCache
 from system.models.ops import FloatCache, FloatOps
+from tests.behavioral.standin import make_library
 
 RNG = np.random.default_rng(3)
 RANGES = {f"a.{key}": np.full(heads, 4.5, np.float32) for key, heads in zip("qkv", (4, 2, 2),
@@ -43,6 +45,15 @@ def test_incremental_attention_equals_the_whole_sequence_bit_by_bit():
         for s in (slice(0, 30), slice(30, 31), slice(31, 70))
     ]
     assert cache.length == 70
+    np.testing.assert_array_equal(np.concatenate(parts, axis=2), whole)
+
+
+def test_a_token_meets_the_same_noisy_units_in_a_prompt_and_on_its_own():
+    acam = AcamModel.from_library(make_library())
+    noisy = AnalogAttention("a", ProductModel.program(acam, units=16, seed=5), RANGES)
+    q, k, v = operands(20)  # positions beyond the 16 units, two heads to a key head
+    whole, cache = noisy.forward(q, k, v, AnalogCache()), AnalogCache()
+    parts = [noisy.forward(q[:, :, [t]], k[:, :, [t]], v[:, :, [t]], cache) for t in range(20)]
     np.testing.assert_array_equal(np.concatenate(parts, axis=2), whole)
 
 

@@ -99,7 +99,7 @@ def test_a_truncated_safetensors_file_is_named(lenet_folder, length):
     [
         ("{", r"cannot read .*config\.json"),
         ("[]", "holds a list"),
-        ('{"model_type": "bert"}', "'bert'; supported: 'lenet', 'llama'"),
+        ('{"model_type": "odd"}', "'odd'; supported: 'lenet'"),
         ('{"model_type": "llama"}', "not a Llama's"),
     ],
 )

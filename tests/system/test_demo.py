@@ -20,8 +20,8 @@ def test_the_demonstration_writes_its_report_and_plots(
     }
     monkeypatch.setattr(demo, "characterize", lambda folder, workers: library)
     monkeypatch.setattr(demo, "JOBS", small)
-    monkeypatch.setattr(validation, "STIMULI", 3)
-    monkeypatch.setattr(validation, "SEARCHES", 2)
+    few = validation.Sampling(tiles=1, columns=1, stimuli=3, searches=2)
+    monkeypatch.setattr(demo, "SAMPLING", few)
     findings = demo.run(tmp_path, list(small), workers=1)
     report = (tmp_path / "report.md").read_text()
     assert results_table(findings.results) in report

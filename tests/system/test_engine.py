@@ -90,8 +90,8 @@ def test_batch_and_single_sequences_agree(network, library, mode):
     assert np.abs(alone[0] - together[1]).std() < 0.03 * together.std()
 
 
-@pytest.mark.parametrize(("mode", "share"), [("ideal-analog", 0.01), ("noisy", 0.08)])
-def test_incremental_evaluation_agrees_with_the_whole_prompt(network, library, mode, share):
+@pytest.mark.parametrize("mode", ["ideal-analog", "noisy"])
+def test_incremental_evaluation_agrees_with_the_whole_prompt(network, library, mode):
     whole = logits(network, library, mode, tokens=TOKENS[:1])
     ops = make_ops(network, library, mode, Chip())
     cache = ops.new_cache()
@@ -99,9 +99,8 @@ def test_incremental_evaluation_agrees_with_the_whole_prompt(network, library, m
         network.model.forward(TOKENS[:1, s], ops, cache)
         for s in (slice(0, 10), slice(10, 11), slice(11, 24))
     ]
-    # Ties at converters as above. On a noisy chip a softmax sum goes through the log unit of its
-    # place in the call, so that its error is another draw; a wrong position costs more than 0.5.
-    assert np.abs(np.concatenate(parts, axis=1) - whole).std() < share * whole.std()
+    # Ties at converters as above; a wrong position costs more than 0.5.
+    assert np.abs(np.concatenate(parts, axis=1) - whole).std() < 0.01 * whole.std()
 
 
 def test_counters_count_every_conversion(network, library):

@@ -8,7 +8,8 @@ from scipy.special import expit
 
 from behavioral.library import Library
 from system.calibration import RangeRecorder
-from system.linear import AnalogLinear, Chip, Hardware, QuantizedLinear
+from system.layer_spec import QuantizedLinear
+from system.linear import AnalogLinear, Chip, Hardware
 from system.quantization import Mapping
 from tests.behavioral.standin import make_library
 
@@ -86,6 +87,67 @@ def test_lifted_outputs_lie_higher_on_the_data_line_for_a_coarser_step(ideal):
     np.testing.assert_allclose(step(high), 2 * step(plain), rtol=1e-5)  # float32 ends
     np.testing.assert_array_equal(high.spec.y_hi, plain.spec.y_hi)
     assert (np.abs(high.forward(X) - plain.forward(X)) <= 1.5 * step(high)).all()
+
+
+PLACES = ({"line_start": 0.4}, {"output_fine": 2.0}, {"output_copies": 3})
+
+
+@pytest.mark.parametrize("activation", [None, "silu"])
+@pytest.mark.parametrize("change", [*PLACES, PLACES[0] | PLACES[1] | PLACES[2]])
+@pytest.mark.parametrize("range_", ["layer", "column"])
+def test_ideal_units_give_the_quantised_layer_wherever_their_codes_lie(
+    ideal, change, activation, range_
+):
+    mapping = Mapping(**COLUMN.to_dict() | change | {"output_range": range_})
+    quantized, analog = layers(ideal, mapping, activation, BIAS)
+    codes = (analog.forward(X) - quantized.forward(X)) / step(analog)
+    # codes as above; at the border of two ranges a code of the coarse one decides
+    assert np.abs(codes).max() <= 1.51
+    assert np.abs(codes).mean() < 0.05
+
+
+def test_a_line_that_starts_higher_counts_what_lies_below_its_codes(ideal):
+    raised = Mapping(**COLUMN.to_dict() | {"line_start": 0.4})
+    (_, plain), (_, high) = layers(ideal, COLUMN), layers(ideal, raised)
+    for layer in (plain, high):
+        layer.forward(1.2 * X)  # beyond the codes, some within the unused part of the line
+    assert plain.hardware.counters.clipped > 20
+    assert abs(high.hardware.counters.clipped - plain.hardware.counters.clipped) <= 1
+
+
+def test_a_fine_range_has_finer_steps_around_the_mean(ideal):
+    """Oracle: the float64 product."""
+    exact = X.astype(np.float64) @ WEIGHT.T
+    middle = np.abs(exact - exact.mean(0)) < 0.9 * exact.std(0)
+    error = {}
+    for fine in (0.0, 1.0):
+        mapping = Mapping(**COLUMN.to_dict() | {"output_fine": fine, "input_bits": 12,
+                                                "weight_bits": 12})  # fmt: skip
+        quantized, _ = layers(ideal, mapping)
+        error[fine] = np.abs(quantized.forward(X) - exact)[middle].mean()
+    assert error[1.0] < 0.6 * error[0.0]  # 64 samples reach 2.4 sigma: steps 2.4 times finer
+
+
+def test_copies_average_the_noise_of_thresholds(real):
+    error = {}
+    for copies in (1, 4):
+        mapping = Mapping(**COLUMN.to_dict() | {"output_copies": copies})
+        quantized, noisy = layers(real, mapping, chip=Chip(1, 0))
+        _, ideal = layers(real, mapping)
+        error[copies] = (noisy.forward(X) - ideal.forward(X)).std()
+        assert (noisy.forward(X) != quantized.forward(X)).any()
+    # half the threshold noise; the crossbar's is the same
+    assert error[4] < 0.75 * error[1]
+
+
+def test_headroom_lets_predistortion_reach_the_largest_weights():
+    """Oracle: the quantised layer; 300 rows on a bit line of 10 ohm per cell."""
+    library, worst = make_library(column__r_wire_ohm_per_cell="10"), {}
+    for headroom in (0.0, 0.3):
+        mapping = Mapping(**COLUMN.to_dict() | {"weight_headroom": headroom, "output_bits": 12})
+        quantized, analog = layers(library, mapping)
+        worst[headroom] = np.abs(analog.forward(X) - quantized.forward(X)).mean()
+    assert worst[0.3] < 0.8 * worst[0.0]
 
 
 def test_blocks_keep_codes_for_small_vectors_beside_a_huge_one(ideal):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from circuits.errors import ParameterError
@@ -31,11 +31,20 @@ RNG = np.random.default_rng(0)
         ("block_norm", -0.1),
         ("output_margin", 5.0),
         ("output_lift", -1.0),
+        ("weight_headroom", 1.0),
+        ("line_start", 0.95),
+        ("output_fine", -1.0),
+        ("output_copies", 0),
     ],
 )
 def test_mapping_refuses_what_no_tile_can_do(key, value):
     with pytest.raises(ParameterError, match=f"mapping.{key} is {value!r}; permitted"):
         Mapping(**{key: value})
+
+
+def test_a_fine_range_needs_the_sum_of_currents():
+    with pytest.raises(ParameterError, match="with partial_sums 'digital'"):
+        Mapping(output_fine=2.0, partial_sums="digital")
 
 
 def test_mapping_names_an_unknown_key():
@@ -48,6 +57,7 @@ def test_mapping_survives_its_dictionary():
     assert Mapping.from_dict(mapping.to_dict()) == mapping
 
 
+@settings(deadline=None)  # the first example compiles
 @given(low=st.floats(-100, 0), width=st.floats(0.01, 200))
 def test_input_codes_round_like_torch(low, width):
     """Oracle: torch.fake_quantize_per_tensor_affine, same scale and zero point."""
@@ -109,3 +119,12 @@ def test_fake_quantize_is_idempotent_and_clips():
     once = fake_quantize(x, -1.0, 1.0, 8)
     assert np.abs(once).max() <= 1.0
     np.testing.assert_allclose(fake_quantize(once, -1.0, 1.0, 8), once, rtol=0, atol=1e-6)
+
+
+def test_headroom_leaves_the_top_of_the_conductances_free():
+    weight = RNG.normal(size=(4, 30)).astype(np.float32)
+    plain, _ = quantize_weight(weight, Mapping(weight_scale="column"))
+    w, scale = quantize_weight(weight, Mapping(weight_scale="column", weight_headroom=0.25))
+    np.testing.assert_allclose(np.abs(w).max(axis=0), 0.75)
+    np.testing.assert_allclose(w, 0.75 * plain, rtol=1e-6)  # float32
+    np.testing.assert_allclose(w.T * scale[:, None], weight, atol=np.abs(weight).max() / 250)

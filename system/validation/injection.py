@@ -1,0 +1,136 @@
+"""Measured errors put into the network: what ngspice would have changed, layer by layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from behavioral.acam import AcamUnit
+from system.engine import AnalogOps, layer_tensors
+from system.layer_spec import Ends
+from system.linear import AnalogLinear
+from system.models.ops import Activation, Array
+from system.quantization import Float
+from system.validation.agreement import LayerReport
+from system.validation.replay import ColumnErrors, lsb
+from system.validation.sampling import layer_generator
+
+
+class Measured:
+    """Errors of one layer, ready to be drawn from.
+
+    Column errors: every column of the network takes the natural stimuli's errors of one replayed
+    column, drawn at random; every product then one of these errors. So a column's constant error
+    stays constant. Left out are extremes, which were sought, and outputs beyond the data line,
+    whose error changes nothing. Codes: differences with the weights they have in the inference.
+    """
+
+    def __init__(self, report: LayerReport):
+        pools = [pool for c in report.columns for pool in _pools(c)]
+        self.errors = np.concatenate(pools).astype(np.float32)
+        self.size = np.array([len(p) for p in pools], np.int64)
+        self.start = np.cumsum(self.size) - self.size
+        differences, weights = report.confusions()
+        wrong = differences != 0
+        self.differences, self.weights = differences[wrong], weights[wrong]
+
+    def columns(self, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Draw the replayed column (count,) whose errors each column takes."""
+        return rng.integers(len(self.size), size=count)
+
+    def draw(self, columns: NDArray[np.int64], samples: int, rng: np.random.Generator) -> Array:
+        """Draw errors (samples, columns) [LSB]."""
+        size = self.size[columns].astype(np.float32)
+        place = rng.random((samples, len(columns)), np.float32) * size
+        # float32 may round up to the size itself
+        place = np.minimum(place.astype(np.int64), self.size[columns] - 1)
+        return self.errors[self.start[columns] + place]
+
+    def confuse(self, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.int64] | None:
+        """Draw what ngspice's codes exceed ours by, or None where no code differed."""
+        total = float(self.weights.sum())
+        if total == 0.0:
+            return None
+        out = np.zeros(shape, np.int64)
+        hit = rng.random(shape, np.float32) < total
+        chances = self.weights / total
+        out[hit] = -rng.choice(self.differences, size=int(hit.sum()), p=chances)
+        return out
+
+
+def _pools(replayed: ColumnErrors) -> list[NDArray[np.float64]]:
+    """Return the errors to draw from, column by column; all natural ones if none is on the line."""
+    errors = replayed.errors[: replayed.stimuli.natural]
+    used = replayed.on_line[: replayed.stimuli.natural]
+    return [e[on] if on.any() else e for e, on in zip(errors.T, used.T, strict=True)]
+
+
+class InjectedLinear(AnalogLinear):
+    """A layer whose products and codes get measured errors while an injection is on."""
+
+    measured: Measured | None = None
+    rng: np.random.Generator
+    columns: list[NDArray[np.int64]]
+
+    def inject(self, measured: Measured | None, rng: np.random.Generator) -> None:
+        """Begin an injection (None: end it); draws which replayed column each column follows."""
+        self.measured, self.rng = measured, rng
+        if measured is not None:
+            count = len(self.spec.gain)
+            self.columns = [measured.columns(count, rng) for _ in self.tiles]
+
+    def _read(self, driven: Float, tile: int) -> Float:
+        y = super()._read(driven, tile)
+        if self.measured is not None:
+            y -= self.measured.draw(self.columns[tile], len(y), self.rng) * lsb(self)
+        return y
+
+    def _convert(self, unit: AcamUnit, y: Float, gain: Float, line: Ends, out: Ends) -> Float:
+        values = super()._convert(unit, y, gain, line, out)
+        extra = None if self.measured is None else self.measured.confuse(values.shape, self.rng)
+        if extra is not None:
+            bottom, top = out
+            step = (top - bottom) / np.float32(2**unit.bits - 1)
+            np.clip(values + extra * step, bottom, top, out=values, casting="same_kind")
+        return values
+
+
+class InjectedOps(AnalogOps):
+    """The analog engine of one chip, with or without an injection of measured errors.
+
+    Parameters
+    ----------
+    *args
+        As `AnalogOps`.
+    reports : layers that were replayed; others stay as they are.
+    """
+
+    def __init__(self, *args: Any, reports: list[LayerReport]):
+        super().__init__(*args)
+        self._measured = {r.name: Measured(r) for r in reports}
+        self._draw: int | None = None
+
+    def start(self, draw: int | None) -> None:
+        """Begin injection number `draw`, or run without (None)."""
+        self._draw = draw
+        for layer in self.layers.values():
+            self._prepare(layer)
+
+    def layer(self, name: str, activation: Activation) -> AnalogLinear:
+        """Return a programmed layer; programs it when first asked."""
+        if name not in self.layers:
+            weight, bias = layer_tensors(self._tensors, name)
+            self.layers[name] = InjectedLinear(
+                name, weight, bias, activation, self._ranges, self.hardware, self.chip
+            )
+            self._prepare(self.layers[name])
+        return self.layers[name]
+
+    def _prepare(self, layer: AnalogLinear) -> None:
+        assert isinstance(layer, InjectedLinear)
+        draw = 0 if self._draw is None else 1 + self._draw
+        rng = layer_generator(layer.spec.name, self.chip.seed, self.chip.index, draw)
+        measured = None if self._draw is None else self._measured.get(layer.spec.name)
+        layer.inject(measured, rng)

@@ -1,0 +1,169 @@
+"""One recorded point again in ngspice, with its netlists left for a look."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from behavioral.crossbar import TILE_COLUMNS
+from behavioral.library import Library
+from circuits.errors import ParameterError
+from circuits.plan import Job, simulator_version
+from system.linear import AnalogLinear, Chip
+from system.models.ops import Array
+from system.networks import Network
+from system.validation.agreement import Point
+from system.validation.replay import (
+    column_outputs,
+    data_line,
+    dry_run,
+    lsb,
+    search_codes,
+    unit_codes,
+)
+from system.validation.sampling import edge_distance, record
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A point, the netlists that were simulated, and how to read them."""
+
+    point: Point
+    netlists: list[Path]
+    note: str
+
+    def __str__(self) -> str:
+        what, unit = ("column output", " LSB") if self.point.kind == "column" else ("code", "")
+        digits = 4 if self.point.kind == "column" else 0
+        files = "\n".join(f"  ngspice -b {path}" for path in self.netlists)
+        return (
+            f"{self.point.layer} {what}: model {self.point.ours:.{digits}f}{unit}, ngspice "
+            f"{self.point.spice:.{digits}f}{unit}, difference "
+            f"{self.point.ours - self.point.spice:+.{digits}f}{unit}\n{self.note}\n{files}"
+        )
+
+
+def reproduce(
+    network: Network,
+    library: Library,
+    folder: Path,
+    *,
+    samples: int,
+    layer: str,
+    column: int,
+    stimulus: int,
+    tile: int | None = None,
+    search: bool = False,
+    seed: int = 0,
+    **run_options: Any,
+) -> Replay:
+    """Replay one column output, or one ACAM conversion, of a recorded inference.
+
+    Parameters
+    ----------
+    network, library : Network, Library
+    folder : Path
+        Where the netlists are written.
+    samples, seed : of the recorded inference.
+    layer, tile, column, stimulus : as a report names the point; without tile: tile 0.
+    search : the ACAM conversion instead of the column output.
+    **run_options
+        As `circuits.plan.run`.
+
+    Raises
+    ------
+    ParameterError
+        There is no such layer, tile, column or stimulus.
+    SimulationError
+        ngspice is missing or failed.
+    """
+    simulator_version()
+    ops = record(network, library, samples, Chip(seed, 0, "frozen"), [layer])
+    if layer not in ops.layers:
+        raise unknown_layer(network, layer, list(ops.layers))
+    found, x = ops.layers[layer], ops.inputs[layer]
+    units = len(found.tiles) if found.digital_sum or not search else 1
+    for what, value, count in (
+        ("tile", tile or 0, units),
+        ("column", column, len(found.spec.gain)),
+        ("stimulus", stimulus, len(x)),
+    ):
+        if not 0 <= value < count:
+            raise ParameterError(f"--{what} {value}; {layer} has 0 to {count - 1}")
+    drive = found.drive(x)  # all of them: BLAS rounds a single row in another way
+    replay = _replay_search if search else _replay_column
+    return replay(found, drive, tile or 0, column, stimulus, folder, run_options)
+
+
+def unknown_layer(network: Network, name: str, layers: list[str]) -> ParameterError:
+    """Return the error of a layer that does not exist."""
+    return ParameterError(f"{network.name} has no layer {name!r}; its layers: {', '.join(layers)}")
+
+
+def _replay_column(
+    layer: AnalogLinear,
+    drive: Array,
+    tile: int,
+    column: int,
+    stimulus: int,
+    folder: Path,
+    options: dict[str, Any],
+) -> Replay:
+    columns, one = np.array([column]), drive[[stimulus]]
+    jobs = dry_run(lambda **o: column_outputs(layer, tile, columns, one, **o))
+    step = float(lsb(layer)[column])
+    ours = float(layer.multiply(drive, tile)[stimulus, column]) / step
+    spice = float(column_outputs(layer, tile, columns, one, **options)[0, 0]) / step
+    point = Point(layer.spec.name, "column", tile, column, stimulus, ours, spice)
+    name = f"{layer.spec.name}-tile{tile}-column{column}-stimulus{stimulus}"
+    paths = [_write(folder, name, job, "dc") for job in jobs]
+    scale = layer.arrays[tile].error_scale
+    k = f"{scale[column // TILE_COLUMNS]:.6g}" if len(scale) else None
+    total = "i(vs0) - i(vs1)" + (f" + (i(vs2) - i(vs3)) / {k}" if k else "")
+    unit = layer.hardware.crossbar.v_read * layer.hardware.crossbar.span * step
+    note = f"In the netlist the output is {total}, and 1 LSB is {unit:.6g} A:"
+    return Replay(point, paths, note)
+
+
+def _replay_search(
+    layer: AnalogLinear,
+    drive: Array,
+    tile: int,
+    column: int,
+    stimulus: int,
+    folder: Path,
+    options: dict[str, Any],
+) -> Replay:
+    unit, columns = layer.first_units[tile], np.array([column])
+    u = data_line(layer, drive, tile)[[stimulus], column]
+    jobs = dry_run(lambda **o: search_codes(layer.hardware, unit, columns, u, **o))
+    ours = int(unit_codes(layer, tile, columns, u)[0])
+    spice = int(search_codes(layer.hardware, unit, columns, u, **options)[0])
+    place = tile if layer.digital_sum else None
+    point = Point(layer.spec.name, "code", place, column, stimulus, ours, spice)
+    name = f"{layer.spec.name}-unit{tile}-column{column}-stimulus{stimulus}"
+    paths = [_write(folder, f"{name}-rows{k}", job, "tran") for k, job in enumerate(jobs)]
+    technology = layer.hardware.library.technology
+    distance = float(edge_distance(unit, u, columns)[0])
+    note = (
+        f"Data line at {float(layer.hardware.acam.voltage(u)[0]):.6f} V, {distance:.4f} LSB from "
+        f"the nearest window edge; a row matches whose lines end above "
+        f"{technology.acam.v_sense_v:g} V:"
+    )
+    return Replay(point, paths, note)
+
+
+def _write(folder: Path, name: str, job: Job, analysis: str) -> Path:
+    """Write a netlist that prints what was compared; whole or not at all."""
+    place = folder / f"{name}.cir"
+    text = job.netlist.replace("\n.end", f"\n.print {analysis} {' '.join(job.vectors)}\n.end")
+    handle, scratch = tempfile.mkstemp(dir=folder, suffix=".part")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+    Path(scratch).replace(place)
+    return place

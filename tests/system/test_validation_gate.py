@@ -1,0 +1,108 @@
+"""The gate: what it reads, and that a fault in a kernel or a netlist cannot pass it."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from behavioral.kernels import acam as acam_kernels
+from behavioral.kernels import crossbar as crossbar_kernels
+from circuits import crossbar
+from circuits.errors import ParameterError
+from system.commands.main import main
+from system.validation import gate
+
+CONDITIONS = "column_rms_lsb<0.1,line_max_lsb<0.5,code_agreement>0.999"
+FEW_COLUMNS = ["--columns", "2", "--stimuli", "8", "--searches", "1"]
+FEW_CODES = ["--columns", "1", "--stimuli", "1", "--searches", "4"]
+
+
+def validate(library, *sampling):
+    """Run the gate on one layer of LeNet; return the exit code."""
+    common = ["--library", str(library), "--samples", "4", "--layer", "fc3"]
+    return main(["validate", "lenet-mnist-float", *common, *sampling, "--require", CONDITIONS])
+
+
+@given(
+    st.sampled_from(list(gate.METRICS)),
+    st.sampled_from(list(gate.SIGNS)),
+    st.floats(-1e6, 1e6),
+    st.floats(-1e6, 1e6),
+)
+def test_a_condition_is_read_as_it_is_written(metric, sign, bound, value):
+    [condition] = gate.parse(f" {metric} {sign} {bound!r} ")
+    wanted = eval(f"{value!r} {sign} {bound!r}")
+    assert (condition.metric, condition.sign, condition.bound) == (metric, sign, bound)
+    assert condition.holds({metric: value}) is wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("column_rms<0.1", "did you mean column_rms_lsb.*metrics: column_rms_lsb, column_max_lsb"),
+        ("column_rms_lsb=0.1", "is not of the form METRIC<NUMBER"),
+        ("column_rms_lsb<0.1,", "'' is not of the form"),
+        ("points>many", "'many' is not a finite number"),
+        ("points>nan", "'nan' is not a finite number"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_with_a_hint(text, message):
+    with pytest.raises(ParameterError, match=message):
+        gate.parse(text)
+
+
+def test_an_undefined_figure_never_holds():
+    conditions = gate.parse("column_rms_lsb<0.1,column_max_lsb>=0")
+    lines, held = gate.check(conditions, {"column_rms_lsb": np.nan})
+    assert not held
+    assert lines.count("NOT HELD") == 2
+
+
+def test_a_condition_without_its_measurement_is_refused_at_once(capsys):
+    assert main(["validate", "lenet-mnist-float", "--require", "score_shift<1"]) == 1
+    assert "only with --propagate" in capsys.readouterr().err
+
+
+@pytest.mark.ngspice
+def test_the_gate_holds_on_a_small_case(quick_library, capsys):
+    assert validate(quick_library, "--columns", "2", "--stimuli", "8", "--searches", "4") == 0
+    assert capsys.readouterr().out.count(": held") == 3
+
+
+@pytest.mark.ngspice
+def test_a_fault_of_the_column_correction_trips_the_gate(quick_library, monkeypatch, capsys):
+    """A kernel that bends inputs 2 % too far: up to 5 LSB at the end of the range."""
+    bend = crossbar_kernels.bend
+
+    def faulty(x, rest, law, out):
+        outside = bend(x, rest, law, out)
+        out *= np.float32(1.02)
+        return outside
+
+    monkeypatch.setattr(crossbar_kernels, "bend", faulty)
+    assert validate(quick_library, *FEW_COLUMNS) == 1
+    assert "column_rms_lsb<0.1: NOT HELD" in capsys.readouterr().out
+
+
+@pytest.mark.ngspice
+def test_a_fault_of_the_column_netlist_trips_the_gate(quick_library, monkeypatch, capsys):
+    """Columns whose cells conduct 5 % more than was programmed."""
+    lines = crossbar._column_lines
+    monkeypatch.setattr(crossbar, "_column_lines", lambda k, g, row: lines(k, 1.05 * g, row))
+    assert validate(quick_library, *FEW_COLUMNS) == 1
+    assert "column_rms_lsb<0.1: NOT HELD" in capsys.readouterr().out
+
+
+@pytest.mark.ngspice
+def test_a_fault_of_the_step_table_trips_the_gate(quick_library, monkeypatch, capsys):
+    """Tables whose codes are two too low from code 2 on."""
+    compile_tables = acam_kernels.compile_tables
+
+    def faulty(*arguments):
+        compile_tables(*arguments)
+        table = arguments[-1]
+        table[...] = np.maximum(table, 2) - 2
+
+    monkeypatch.setattr(acam_kernels, "compile_tables", faulty)
+    assert validate(quick_library, *FEW_CODES) == 1
+    assert "code_agreement>0.999: NOT HELD" in capsys.readouterr().out
