@@ -29,8 +29,8 @@ FloatArray = NDArray[np.float64]
 
 BASIS = 5  # Legendre functions that carry the mean bit-line profile
 RIDGE = 1e-5  # relative to the square of each term: keeps dead columns finite
-# LSB rms on the fit samples: below it the bit-line profile is not worth its time.
-ENOUGH = 0.05
+# LSB on the inputs of the fit, rms and largest: below them more is not worth its time.
+ENOUGH, LARGEST = 0.05, 0.25
 SAMPLED = 16  # columns that are looked at first
 WORTH = 0.8  # the profile is used if it lowers the residual to this share
 
@@ -84,18 +84,20 @@ class Correction:
     def drive(self, x: Float32, rest: float, parallel: bool = False) -> tuple[Float32, int]:
         """Return what is multiplied with the matrix, and how many inputs left [-1, 1] (or NaN)."""
         if self.pointwise:
-            return self.bend(x, rest, parallel)
+            bent, count = self.bend(x, rest, parallel)
+            return (bent[0] if len(bent) == 1 else np.concatenate(bent, axis=1)), count
         out = np.empty((len(x), self.matrix.shape[0]), np.float32)
         linearize = kernels.linearize_parallel if parallel else kernels.linearize
         outside = linearize(x, np.float32(rest), x @ self.probe, self.basis, self.laws, out)
         return out, int(outside)
 
-    def bend(self, x: Float32, rest: float, parallel: bool = False) -> tuple[Float32, int]:
-        """Do :meth:`drive` element by element, without bit-line profile; x has any shape."""
-        out = np.empty_like(x)
-        bend = kernels.bend_parallel if parallel else kernels.bend
-        law = self.laws[0, 0]
-        return out, int(bend(x.reshape(-1), np.float32(rest), law, out.reshape(-1)))
+    def bend(self, x: Float32, rest: float, parallel: bool = False) -> tuple[list[Float32], int]:
+        """Bend inputs one by one, once for every part of the matrix; x has any shape."""
+        kernel = kernels.bend_parallel if parallel else kernels.bend
+        parts, outside = [np.empty_like(x) for _ in self.laws], 0
+        for out, law in zip(parts, self.laws, strict=True):
+            outside = int(kernel(x.reshape(-1), np.float32(rest), law[0], out.reshape(-1)))
+        return parts, outside
 
 
 @dataclass(frozen=True)
@@ -164,10 +166,10 @@ def law_matrix(terms: FloatArray, degree: int) -> Float32:
     return out
 
 
-def on_the_line(terms: FloatArray, degree: int, share: float) -> Float32:
-    """Polynomial in v of ``1 + (1 - share) p(v, u = share v)``, (1, degree + 1)."""
+def on_the_line(terms: FloatArray, degree: int, share: float, start: float) -> Float32:
+    """Polynomial in v of ``start + (1 - share) p(v, u = share v)``, (1, degree + 1)."""
     out = np.zeros((1, degree + 1))
-    out[0, 0] = 1.0
+    out[0, 0] = start
     for value, (a, b) in zip(terms, powers(degree), strict=True):
         out[0, a + b] += (1.0 - share) * value * share**b
     return out.astype(np.float32)
@@ -252,22 +254,23 @@ def fit(
     rest : float
         Voltage of the virtual ground, normalised.
     kind : "pointwise", "fitted", "fine" or "auto"
-        Each input on its own; with the mean bit-line profile; with a second product for what
-        cells of different conductance do differently; the first of these if it does, else the
-        second. "auto" also does without fitted terms if they are not missed in a few columns.
+        Each input on its own; with the mean bit-line profile; the latter with a second product for
+        what cells of different conductance do differently. "auto": on their own, if need be with
+        the second product, and only if a few columns then still miss the bar with fitted terms.
     """
     column = _Column.of(cell, span, pairs, x, r, r_end)
     inputs = x - np.float32(rest)
     if kind == "auto":
-        found, some = column.pointwise(x), column.some(SAMPLED)
+        some = column.some(SAMPLED)
         target = first_order(cell, some.pairs, inputs, r, r_end)
-        rms = _residual(some.pointwise(x), target, x, rest)
-        if rms <= ENOUGH:
-            return replace(found, rms=rms)
+        for fine in (False, True):
+            rms, largest = _residual(some.pointwise(x, fine), target, x, rest)
+            if rms <= ENOUGH and largest <= LARGEST:
+                return replace(column.pointwise(x, fine), rms=rms)
     target = first_order(cell, column.pairs, inputs, r, r_end)
     if kind in ("fitted", "fine"):
         return _with_terms(column.profiled(kind == "fine"), target, x, rest)
-    found = _with_terms(column.pointwise(x), target, x, rest)
+    found = _with_terms(column.pointwise(x, kind == "auto"), target, x, rest)
     if kind == "pointwise" or found.rms <= ENOUGH:
         return found
     other = _with_terms(column.profiled(False), target, x, rest)
@@ -350,25 +353,35 @@ class _Column:
             matrix, laws, basis, probe.astype(np.float32), self._common(), terms, np.inf
         )
 
-    def pointwise(self, x: Float32) -> Correction:
+    def _second(self) -> tuple[Float32, FloatArray]:
+        """Matrix and law of what cells of different conductance do differently."""
+        alpha = self.alpha
+        parts = [
+            p.g * p.z * (p.alpha - alpha) - n.g * n.z * (n.alpha - alpha) for p, n in self.pairs
+        ]
+        law = self.cell.slope - self.law * self.scale * self.per_alpha
+        return np.asarray(np.concatenate(parts, axis=1), np.float32), law
+
+    def pointwise(self, x: Float32, fine: bool = False) -> Correction:
         """Bend each input at the share of it that bit lines take on average."""
         u = (x @ self.probe) @ self.basis
         total = float(np.vdot(x, x))
         share = float(np.vdot(x, u)) / total if total else 0.0
-        law = on_the_line(self._relative(), self.cell.degree, share)
-        return self._shared(self._matrix(), law[None], self.probe[:, :0])
+        degree = self.cell.degree
+        matrix, laws = self._matrix(), [on_the_line(self._relative(), degree, share, 1.0)]
+        if fine:
+            second, law = self._second()
+            matrix = np.concatenate([matrix, second])
+            laws.append(on_the_line(law, degree, share, 0.0))
+        return self._shared(np.asarray(matrix, np.float32), np.stack(laws), self.probe[:, :0])
 
     def profiled(self, fine: bool) -> Correction:
         """Bend inputs at the mean bit-line profile of all of them."""
-        degree, cell = self.cell.degree, self.cell
+        degree = self.cell.degree
         matrix, laws = self._matrix(), [law_matrix(self._relative(), degree)]
         if fine:
-            alpha = self.alpha
-            second = [
-                p.g * p.z * (p.alpha - alpha) - n.g * n.z * (n.alpha - alpha) for p, n in self.pairs
-            ]
-            matrix = np.concatenate([matrix, np.concatenate(second, axis=1)])
-            law = cell.slope - self.law * self.scale * self.per_alpha
+            second, law = self._second()
+            matrix = np.concatenate([matrix, second])
             laws.append(law_matrix(law, degree))
         return self._shared(np.asarray(matrix, np.float32), np.stack(laws), self.probe)
 
@@ -415,16 +428,18 @@ def _with_terms(shared: Correction, target: FloatArray, x: Float32, rest: float)
     return replace(shared, matrix=matrix, terms=kept, rms=rms)
 
 
-def _residual(found: Correction, target: FloatArray, x: Float32, rest: float) -> float:
-    """Return the error of a pointwise correction, in LSB of each column's range, rms."""
+def _residual(
+    found: Correction, target: FloatArray, x: Float32, rest: float
+) -> tuple[float, float]:
+    """Return the error before any fit, in LSB of each column's range: rms and largest."""
     driven, _ = found.drive(x, rest)
-    return _rms(driven @ found.matrix - target, target)
+    error = _in_lsb(driven @ found.matrix - target, target)
+    return float(np.sqrt(np.mean(error**2))), float(np.abs(error).max(initial=0.0))
 
 
-def _rms(error: FloatArray, target: FloatArray) -> float:
+def _in_lsb(error: FloatArray, target: FloatArray) -> FloatArray:
     lsb = np.ptp(target, axis=0) / 256.0
-    relative = np.divide(error, lsb, out=np.zeros_like(error), where=lsb > 0)
-    return float(np.sqrt(np.mean(relative**2)))
+    return np.asarray(np.divide(error, lsb, out=np.zeros_like(error), where=lsb > 0))
 
 
 def _fit_terms(target: FloatArray, y: FloatArray, features: FloatArray) -> tuple[FloatArray, float]:
@@ -439,4 +454,4 @@ def _fit_terms(target: FloatArray, y: FloatArray, features: FloatArray) -> tuple
     gram = gram / step[:, :, None] / step[:, None, :] + RIDGE * np.eye(len(features))
     solution = np.linalg.solve(gram, (right / step)[..., None])[..., 0] / step
     residual = target - y - np.einsum("fmc,cf->mc", features, solution, optimize=True)
-    return solution.T, _rms(residual, target)
+    return solution.T, float(np.sqrt(np.mean(_in_lsb(residual, target) ** 2)))

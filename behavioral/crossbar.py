@@ -181,7 +181,7 @@ class CrossbarModel:
         correction : "none", "pointwise", "fitted", "fine" or "auto"
             How the non-linearity of the cells enters: not at all; each input bent on its own, and
             per-column terms; bent at the mean bit-line profile; with a second product in addition.
-            "auto": pointwise, or fitted where that leaves a clearly smaller residual.
+            "auto": the cheapest that a few columns find good enough.
         inputs : (samples, rows) array, optional
             Typical inputs to fit the correction on; default: random bipolar and sparse unipolar.
         keep_devices : bool
@@ -308,12 +308,17 @@ class CrossbarModel:
         self._count(outside, x)
         return driven
 
-    def bend(self, array: ProgrammedArray, x: ArrayLike) -> Float32:
-        """Do `drive` for an array without bit-line profile, element by element: x of any shape."""
+    def bend(self, array: ProgrammedArray, x: ArrayLike) -> list[Float32]:
+        """Do `drive` for an array without bit-line profile, element by element: x of any shape.
+
+        Returns
+        -------
+        list of arrays like x, side by side what the effective matrix is multiplied with
+        """
         x = np.ascontiguousarray(x, dtype=np.float32)
-        driven, outside = array.correction.bend(x, self.rest, _threads(x.size))
+        bent, outside = array.correction.bend(x, self.rest, _threads(x.size))
         self._count(outside, x)
-        return driven
+        return bent
 
     def read(
         self,

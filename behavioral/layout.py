@@ -10,6 +10,9 @@ REQUIRED = {
     "readout": ("r_input_ohm", "i_in", "v_dl", "gain_v_per_a", "offset_v"),
 }
 
+# Empty with the amplifier model; with transistors the column's rest current needs it.
+COMPLETE_IF_ANY = {"readout": ("amplifier_offset_v",)}
+
 
 class Entry(NamedTuple):
     """Meaning of one dataset; an empty axis name is a plain index."""

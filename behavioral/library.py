@@ -21,7 +21,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from behavioral.layout import CIRCUITS, REQUIRED, describe
+from behavioral.layout import CIRCUITS, COMPLETE_IF_ANY, REQUIRED, describe
 from circuits.errors import FormatError, NldpeError, ParameterError, SimulationError
 from circuits.parameters import Device, Technology
 from circuits.plan import Provenance
@@ -297,6 +297,10 @@ def _missing(parts: dict[str, Any]) -> list[str]:
             bad = int((~np.isfinite(values)).sum())
             if bad or not values.size:
                 found.append(f"{name}/{key} lacks {bad} of {values.size} points")
+    for name, fields in COMPLETE_IF_ANY.items():
+        for key in fields:
+            if not np.isfinite(np.asarray(getattr(parts[name], key), float)).all():
+                found.append(f"{name}/{key} is not measured")
     return found
 
 

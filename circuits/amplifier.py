@@ -6,23 +6,30 @@ is given by its parameters and has no supply current: then nothing is measured h
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from circuits import plan
-from circuits.netlist import number, readout_models, render
+from circuits.netlist import number
 from circuits.parameters import Technology
 from circuits.plan import Job, Result, RunLog
+from circuits.readout_bench import (
+    NOISE_VECTORS,
+    bench_job,
+    crossing,
+    readout_job,
+    settling,
+    step_job,
+    supply_energy,
+)
 
 Floats = NDArray[np.float64]
 
 LOADS = (0.5, 1.0, 2.0, 4.0)  # data-line capacitance over readout.c_load_f
-GM_OVER_ID_PER_V = 13.0  # of the input pair, for the length of transients only
 NOISE_BAND_HZ = (1e3, 1e10)  # slower noise is drift, which calibration takes out (ours)
-NOISE_VECTORS = ("noise1.frequency", "noise1.onoise_spectrum")  # of the first of its two plots
 SWEEP = 4.0  # of the transfer sweep, over half the full-scale current
 
 
@@ -82,15 +89,6 @@ class AmplifierData:
     amplifier_status: NDArray[np.int8] = field(default_factory=_empty)
 
 
-def gbw_hz(technology: Technology) -> float:
-    """Return the gain-bandwidth product: of the model, or by hand ``gm / (2 pi c_miller)``."""
-    if technology.readout.amplifier == "model":
-        return technology.readout.opamp_gbw_hz
-    sized = technology.amplifier
-    pair = sized.i_reference_a * sized.w_tail_m / sized.w_reference_m / 2
-    return GM_OVER_ID_PER_V * pair / (2 * np.pi * max(sized.c_miller_f, 1e-18))
-
-
 def measure(technology: Technology, log: RunLog, **run_options: Any) -> dict[str, Any]:
     """Measure the chosen amplifier in ngspice.
 
@@ -111,10 +109,10 @@ def measure(technology: Technology, log: RunLog, **run_options: Any) -> dict[str
         return {}
     loads = technology.readout.c_load_f * np.array(LOADS)
     jobs = [
-        *_loop_jobs(technology),
+        *loop_jobs(technology),
         _mismatch_job(technology),
         *(_supply_job(technology, stages) for stages in (0, 1)),
-        *_transfer_jobs(technology),
+        *transfer_jobs(technology),
         _noise_job(technology),
         *(step_job(technology, load) for load in loads),
     ]
@@ -158,7 +156,8 @@ PROBES = {
 }
 
 
-def _loop_jobs(technology: Technology) -> list[Job]:
+def loop_jobs(technology: Technology) -> list[Job]:
+    """Return the injections into transimpedance stage (empty line) and summing stage."""
     line = technology.column.rows * technology.column.c_wire_f_per_cell
     main_and_error = "{r_sum*error_scale/(error_scale+1)}"  # two resistors side by side
     transimpedance = [
@@ -179,7 +178,7 @@ def _loop_jobs(technology: Technology) -> list[Job]:
         "cl o 0 {c_load}",
     ]
     return [
-        _job(
+        bench_job(
             technology,
             f"amplifier-loop-{stage}-{probe}",
             "\n".join([*circuit, *PROBES[probe][0]]),
@@ -201,23 +200,19 @@ def _loops(results: Sequence[Result]) -> dict[str, Floats]:
 
 
 def _loop(v: dict[str, NDArray[Any]]) -> tuple[float, float, float, float]:
-    frequency = np.real(v["frequency"])
+    frequency, loop = loop_gain(v)
     gain = np.abs(v["v(o)"] / v["v(g)"])
-    by_voltage, by_current = -v["v(s)"] / v["v(g)"], v["i(vs)"] / v["i(vg)"]
-    loop = (by_voltage * by_current - 1) / (by_voltage + by_current + 2)
     phase = np.rad2deg(np.unwrap(np.angle(loop)))
     crossover = crossing(frequency, np.abs(loop), 1.0)
     margin = 180.0 + np.interp(np.log(crossover), np.log(frequency), phase)
     return float(gain[0]), crossing(frequency, gain, 1.0), crossover, float(margin)
 
 
-def crossing(frequency: Floats, size: Floats, level: float) -> float:
-    """Return where a falling magnitude first passes a level [Hz]; NaN when it never does."""
-    below = np.flatnonzero(size < level)
-    if len(below) == 0 or below[0] == 0:
-        return np.nan
-    k = slice(int(below[0]) - 1, int(below[0]) + 1)
-    return float(np.exp(np.interp(-level, -size[k], np.log(frequency[k]))))
+def loop_gain(v: dict[str, NDArray[Any]]) -> tuple[Floats, NDArray[np.complex128]]:
+    """Return frequency [Hz] and loop gain from the vectors of both injections."""
+    by_voltage, by_current = -v["v(s)"] / v["v(g)"], v["i(vs)"] / v["i(vg)"]
+    loop = (by_voltage * by_current - 1) / (by_voltage + by_current + 2)
+    return np.real(v["frequency"]), loop
 
 
 # -- offset of mismatched thresholds
@@ -239,7 +234,7 @@ def _mismatch_job(technology: Technology) -> Job:
         f"x2 cm o2 o2 amplifier vth_mirror={mirror}",
     ]
     vectors = ("v(o0)", "v(o1)", "v(o2)")
-    return _job(technology, "amplifier-mismatch", "\n".join(lines), ".op", vectors)
+    return bench_job(technology, "amplifier-mismatch", "\n".join(lines), ".op", vectors)
 
 
 def _mismatch(result: Result) -> float:
@@ -254,7 +249,7 @@ def _mismatch(result: Result) -> float:
 
 def _supply_job(technology: Technology, stages: int) -> Job:
     lines = "\n".join(f"xt{k} in{k} o{k} cm tia" for k in range(stages))
-    return _job(technology, f"amplifier-supply-{stages}", lines, ".op", ("i(vdda)",))
+    return bench_job(technology, f"amplifier-supply-{stages}", lines, ".op", ("i(vdda)",))
 
 
 def _powers(bias: Result, stage: Result, transfer: Result, v_supply: float) -> Floats:
@@ -270,7 +265,7 @@ def _powers(bias: Result, stage: Result, transfer: Result, v_supply: float) -> F
 # -- transfer over and beyond full scale
 
 
-def _transfer_jobs(technology: Technology) -> list[Job]:
+def transfer_jobs(technology: Technology) -> list[Job]:
     """Sweep a bit line's current, and the data line over its supply by its reference."""
     full = SWEEP * technology.readout.i_full_scale_a / 2
     current = f".dc ip {number(-full)} {number(full * (1 + 1e-5))} {number(full / 200)}"
@@ -343,76 +338,3 @@ def _noise(noise: Result, transfer: Result, technology: Technology) -> dict[str,
         "noise_v": rms,
         "noise_a": rms * technology.readout.i_full_scale_a / float(line[-1] - line[0]),
     }
-
-
-# -- a full-scale step of one bit line
-
-
-def step_job(technology: Technology, load: float | None = None) -> Job:
-    """Return the step of the p line to half of full scale, at the given data-line load [F]."""
-    readout = technology.readout
-    if load is not None:
-        technology = replace(technology, readout=replace(readout, c_load_f=float(load)))
-    full = readout.i_full_scale_a / 2
-    span = readout.v_dl_hi_v - readout.v_dl_lo_v
-    noise_gain = 1 + span / (readout.i_full_scale_a * readout.r_feedback_ohm)
-    length = 15 * noise_gain / gbw_hz(technology)  # about 90 time constants of the slower stage
-    sweep = f".tran {number(length / 1000)} {number(length)} 0 {number(length / 1000)}"
-    pulse = f"pulse(0 {number(full)} {number(length / 50)} {number(length / 1e4)} 1n 1 2)"
-    vectors = ("time", "v(dl)", *(() if readout.amplifier == "model" else ("i(vdda)",)))
-    return readout_job(technology, "readout-step", {"p": pulse}, sweep, *vectors)
-
-
-def settling(result: Result) -> float:
-    """Return the time [s] from the step until the data line stays within half an LSB."""
-    if result.status == 2:
-        return np.nan
-    time, v = result.vectors["time"], result.vectors["v(dl)"]
-    outside = np.flatnonzero(np.abs(v - v[-1]) > abs(v[-1] - v[0]) / 512)
-    return float(time[outside[-1] + 1] - time[-1] / 50) if 0 < len(outside) < len(v) else np.inf
-
-
-def supply_energy(result: Result, v_supply: float, settle: float) -> float:
-    """Return what the supply gives [J] from the step until the data line has settled."""
-    if result.status == 2 or not np.isfinite(settle):
-        return np.nan
-    time, current = result.vectors["time"], -result.vectors["i(vdda)"]
-    start = time[-1] / 50
-    inside = time[(time > start) & (time < start + settle)]
-    at = np.concatenate([[start], inside, [start + settle]])
-    return float(v_supply * np.trapezoid(np.interp(at, time, current), at))
-
-
-# -- testbenches
-
-AXES = ("time", "frequency")
-LINES = ("p", "n", "pe", "ne")
-
-
-def readout_job(
-    technology: Technology, title: str, drive: dict[str, str], analysis: str, *vectors: str
-) -> Job:
-    """Return a job on the read-out of one column; ``drive`` gives the source of a bit line."""
-    # A current into the bit line is a source from ground to the line.
-    sources = "\n".join(f"i{line} 0 {line} {drive.get(line, 'dc 0')}" for line in LINES)
-    return _job(technology, title, sources, analysis, vectors, template="bench_readout")
-
-
-def _job(
-    technology: Technology,
-    title: str,
-    circuit: str,
-    analysis: str,
-    vectors: tuple[str, ...],
-    template: str = "bench_amplifier",
-) -> Job:
-    text = render(
-        template,
-        title=title,
-        models=readout_models(technology),
-        circuit=circuit,
-        analysis=analysis,
-        temperature=technology.temperature_c,
-        save="all" if vectors == NOISE_VECTORS else " ".join(v for v in vectors if v not in AXES),
-    )
-    return Job(title, text, vectors)

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from circuits import plan
-from circuits.amplifier import gbw_hz
 from circuits.errors import ParameterError
 from circuits.netlist import chunks, column_models, number, render
 from circuits.parameters import Device, Technology
 from circuits.plan import Job, Provenance, Result, RunLog
+from circuits.readout_bench import gbw_hz
 
 Floats = NDArray[np.float64]
 

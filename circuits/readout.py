@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from circuits import amplifier, plan
-from circuits.amplifier import LINES, AmplifierData, readout_job
+from circuits.amplifier import AmplifierData
 from circuits.netlist import number
 from circuits.parameters import Device, Technology
 from circuits.plan import Job, Provenance, RunLog
+from circuits.readout_bench import LINES, crossing, gbw_hz, readout_job, settling, step_job
 
 Floats = NDArray[np.float64]
 
@@ -77,7 +78,7 @@ def characterize(
         _transfer_job(technology, line, full * k, points)
         for line, k in zip(LINES, scale, strict=True)
     ]
-    jobs += [_bandwidth_job(technology), amplifier.step_job(technology)]
+    jobs += [_bandwidth_job(technology), step_job(technology)]
     log = RunLog()
     results = plan.run(jobs, **run_options)
     log.add(jobs, results)
@@ -103,7 +104,7 @@ def characterize(
         * np.array([1, -1, 1 / readout.error_scale, -1 / readout.error_scale]),
         offset_v=float(v_dl[0, points // 2]),
         bandwidth_hz=_bandwidth(ac.vectors) if ac.status < 2 else np.nan,
-        settle_s=amplifier.settling(step),
+        settle_s=settling(step),
         **amplifier.measure(technology, log, **run_options),
         status=np.array([worst, ac.status, step.status], dtype=np.int8),
         provenance=log.provenance(),
@@ -117,7 +118,7 @@ def _transfer_job(technology: Technology, line: str, full: float, points: int) -
 
 
 def _bandwidth_job(technology: Technology) -> Job:
-    top = amplifier.gbw_hz(technology)
+    top = gbw_hz(technology)
     sweep = f".ac dec 100 {number(top / 1e4)} {number(top * 10)}"
     drive = {"p": "dc 0 ac 1"}
     return readout_job(technology, "readout-ac", drive, sweep, "frequency", "v(dl)")
@@ -125,5 +126,5 @@ def _bandwidth_job(technology: Technology) -> Job:
 
 def _bandwidth(vectors: dict[str, NDArray[Any]]) -> float:
     size = np.abs(vectors["v(dl)"])
-    found = amplifier.crossing(np.real(vectors["frequency"]), size, size[0] / np.sqrt(2))
+    found = crossing(np.real(vectors["frequency"]), size, size[0] / np.sqrt(2))
     return np.inf if np.isnan(found) else found

@@ -33,10 +33,12 @@ TYPICAL = 48  # inputs of every layer that are kept
 
 
 def _spread(rows: NDArray[Any], count: int) -> NDArray[Any]:
-    """Return at most `count` of the rows, evenly spaced."""
-    if len(rows) <= count:
-        return rows
-    return rows[np.linspace(0, len(rows) - 1, count).astype(np.int64)]
+    """Return at most `count` of the rows, from the shortest to the longest that are not zero."""
+    length = np.linalg.norm(rows.astype(np.float32), axis=1)
+    order = np.argsort(length, kind="stable")[np.count_nonzero(length == 0) :]
+    if len(order) > count:
+        order = order[np.linspace(0, len(order) - 1, count).astype(np.int64)]
+    return rows[order]
 
 
 class RangeRecorder(FloatOps):

@@ -147,7 +147,9 @@ class AnalogLinear:
         self.tiles = tiles(len(w), hardware.tile_rows)
         self.reads = [0] * len(self.tiles)  # samples so far: every read has noise of its own
         typical = ranges.get(f"{name}.rows")
-        rows = None if typical is None else self.drive(typical.astype(np.float32))
+        rows = (
+            None if typical is None or not len(typical) else self.drive(typical.astype(np.float32))
+        )
         self.arrays = [self._program_tile(w[t], rows, i) for i, t in enumerate(self.tiles)]
         self.digital_sum = hardware.mapping.partial_sums == "digital" and len(self.tiles) > 1
         self.first_units: list[AcamUnit] = []  # one copy of each, as validation replays them
@@ -269,7 +271,8 @@ class AnalogLinear:
         """Return the column outputs of one row tile for every patch of drives."""
         array, crossbar, rows = self.arrays[tile], self.hardware.crossbar, self.tiles[tile]
         if array.correction.pointwise:
-            return self._read(shape.patches(crossbar.bend(array, padded), rows), tile)
+            parts = [shape.patches(bent, rows) for bent in crossbar.bend(array, padded)]
+            return self._read(parts[0] if len(parts) == 1 else np.hstack(parts), tile)
         return self._read(crossbar.drive(array, shape.patches(padded, rows)), tile)
 
     def _read(self, driven: Float, tile: int) -> Float:

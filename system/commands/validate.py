@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
     library = load_library(args.library)
     network = open_network(args, library)
     if args.stimulus is not None:
-        return _replay_point(args, network, library)
+        return _replay_point(args, network, library, out)
     if args.full is not None:
         return _run_full(args, network, library, out)
     reports = validation.validate(
@@ -143,6 +144,8 @@ def _check(args: argparse.Namespace, metrics: list[str]) -> None:
         )
     if args.search and not given:
         raise ParameterError("--search replays one conversion: give --layer, --column, --stimulus")
+    if given and (args.propagate or metrics):
+        raise ParameterError(f"--{given[0]} replays one point: without --propagate and --require")
     if args.full is not None and (given or args.propagate or metrics):
         raise ParameterError("--full stands alone: without points, --propagate and --require")
     if args.plot and not args.propagate:
@@ -162,7 +165,9 @@ def command_line(args: argparse.Namespace) -> str:
     return shlex.join(words)
 
 
-def _replay_point(args: argparse.Namespace, network: Network, library: Library) -> int:
+def _replay_point(
+    args: argparse.Namespace, network: Network, library: Library, out: Path | None
+) -> int:
     from system.commands.options import output_folder
     from system.validation.point import reproduce
 
@@ -180,6 +185,8 @@ def _replay_point(args: argparse.Namespace, network: Network, library: Library) 
         workers=args.workers,
     )
     print(found)
+    content = {**asdict(found.point), "netlists": [str(p) for p in found.netlists]}
+    _finish(out, {"model": network.name, "seed": args.seed, **content}, "")
     return 0
 
 

@@ -161,7 +161,8 @@ def _replay_search(
 def _write(folder: Path, name: str, job: Job, analysis: str) -> Path:
     """Write a netlist that prints what was compared; whole or not at all."""
     place = folder / f"{name}.cir"
-    text = job.netlist.replace("\n.end", f"\n.print {analysis} {' '.join(job.vectors)}\n.end")
+    circuit, end, rest = job.netlist.rpartition("\n.end")
+    text = f"{circuit}\n.print {analysis} {' '.join(job.vectors)}{end}{rest}"
     handle, scratch = tempfile.mkstemp(dir=folder, suffix=".part")
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(text)

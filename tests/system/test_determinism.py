@@ -28,8 +28,7 @@ def test_perplexity_has_the_same_bits_on_one_and_two_threads():
     for threads in ("1", "2"):
         names = ("NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
         environment = {**os.environ, **dict.fromkeys(names, threads)}
-        run = subprocess.run(
-            [sys.executable, "-c", CODE], env=environment, capture_output=True, check=True, text=True
-        )
+        command = [sys.executable, "-c", CODE]
+        run = subprocess.run(command, env=environment, capture_output=True, check=True, text=True)
         found.add(run.stdout)
     assert len(found) == 1

@@ -147,3 +147,25 @@ def test_a_config_survives_the_round_trip_and_transformers(folder):
     assert config.eos_token_id == (1,)
     assert Gpt2Config.from_dict(config.to_dict()) == config
     assert Gpt2Config.from_dict(GPT2Config.from_dict(config.to_dict()).to_dict()) == config
+
+
+def test_a_directory_with_a_tokenizer_is_scored_and_continued(tmp_path):
+    from system.checkpoint import save_checkpoint
+    from system.generation import generate
+    from system.networks import load_network
+    from system.tokenizer import train_tokenizer
+
+    config = Gpt2Config(300, 256, 16, 1, 2)
+    rng = np.random.default_rng(1)
+    tensors = {k: rng.normal(0, 0.1, s).astype(np.float32) for k, s in config.shapes().items()}
+    text = "It is a truth universally acknowledged, that a single man. " * 30
+    tokenizer = train_tokenizer(text, vocab_size=300)
+    save_checkpoint(tmp_path / "lm", config.to_dict(), tensors, tokenizer=tokenizer)
+    network = load_network(str(tmp_path / "lm"), tile_rows=None)
+    ops = FloatOps(network.model.tensors)
+    assert network.metric == "perplexity"
+    assert 100 < network.score(ops, network.samples(2)) < 3000  # weights that know nothing
+    ids = network.encode("It is")
+    for _ in range(4):
+        ids = np.append(ids, network.model.forward(ids[None], ops)[0, -1].argmax())
+    assert "It is" + "".join(generate(network, ops, "It is", tokens=4)) == network.decode(ids)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from circuits.errors import CheckpointError, DataError
-from system import evaluation, fetch, sentences, zoo
-from system.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from system import evaluation, fetch, sentences
+from system.checkpoint import save_checkpoint
 from system.models.bert import Bert, BertConfig
 from system.models.ops import FloatOps
 from system.networks import load_network
@@ -164,6 +164,8 @@ def test_an_encoder_is_measured_by_its_own_float32():
     assert network.score(FloatOps(network.model.tensors), samples) == pytest.approx(1.0, abs=1e-6)
 
 
-def test_the_package_is_a_checkpoint_like_any_other():
-    assert load_checkpoint(fetch.fetch(zoo.MINILM)).config["num_hidden_layers"] == 6
-    assert isinstance(zoo.load("minilm-l6"), Checkpoint)
+def test_texts_come_through_the_packages_tokenizer_whole():
+    """Its file says to fill up and cut every text to 128 tokens; only the context may cut."""
+    network = load_network("minilm-l6", tile_rows=None)
+    assert network.encode_texts(["good " * 300, "x"]).shape == (2, 302)
+    assert network.encode_texts(["good " * 600]).shape == (1, 512)

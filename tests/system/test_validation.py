@@ -1,5 +1,6 @@
 """The replay in ngspice: what is chosen, what it would find, and each point once more alone."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -177,12 +178,14 @@ def test_a_reported_point_replays_alone_to_the_same_values(
     [report] = validation.validate(network, library, samples=4, layers=["fc3"], sampling=FEW)
     point = report.worst(1)[0]
     common = ["validate", LENET, "--library", str(quick_library), "--samples", "4"]
-    arguments = [*common, *shlex.split(point.options), "--netlists", str(tmp_path)]
-    assert main(arguments) == 0
+    out = tmp_path / "point.json"
+    arguments = ["--netlists", str(tmp_path), "--json", str(out)]
+    assert main([*common, *shlex.split(point.options), *arguments]) == 0
     shown = capsys.readouterr().out
     ours, spice = (float(v) for v in re.findall(r"(-?[\d.]+) LSB", shown)[:2])
     assert (ours, spice) == pytest.approx((point.ours, point.spice), abs=2e-4)
     [netlist] = tmp_path.glob("*.cir")
+    assert json.loads(out.read_text())["netlists"] == [str(netlist)]
     done = subprocess.run(["ngspice", "-b", netlist], capture_output=True, text=True, check=True)
     first = re.findall(r"^0\t\S+\t(.*)$", done.stdout, re.M)[:2]  # four currents in two tables
     i = [float(v) for row in first for v in row.split()]
@@ -196,3 +199,6 @@ def test_a_point_out_of_range_names_the_range(recorded, quick_library, capsys):
     assert "--column 10; fc3 has 0 to 9" in capsys.readouterr().err
     assert main([*common, "--column", "1"]) == 1
     assert "give --layer (once), --column and --stimulus" in capsys.readouterr().err
+    point = ["--layer", "fc3", "--column", "1", "--stimulus", "0"]
+    assert main([*common, *point, "--require", "points>1"]) == 1
+    assert "without --propagate and --require" in capsys.readouterr().err

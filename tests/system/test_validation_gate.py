@@ -17,10 +17,11 @@ FEW_COLUMNS = ["--columns", "2", "--stimuli", "8", "--searches", "1"]
 FEW_CODES = ["--columns", "1", "--stimuli", "1", "--searches", "4"]
 
 
-def validate(library, *sampling):
-    """Run the gate on one layer of LeNet; return the exit code."""
-    common = ["--library", str(library), "--samples", "4", "--layer", "fc3"]
-    return main(["validate", "lenet-mnist-float", *common, *sampling, "--require", CONDITIONS])
+def validate(library, *options):
+    """Run the gate on LeNet; return the exit code."""
+    layer = [] if "--layer" in options else ["--layer", "fc3"]
+    common = ["--library", str(library), "--samples", "4", "--require", CONDITIONS]
+    return main(["validate", "lenet-mnist-float", *common, *layer, *options])
 
 
 @given(
@@ -65,30 +66,34 @@ def test_a_condition_without_its_measurement_is_refused_at_once(capsys):
 
 @pytest.mark.ngspice
 def test_the_gate_holds_on_a_small_case(quick_library, capsys):
-    assert validate(quick_library, "--columns", "2", "--stimuli", "8", "--searches", "4") == 0
+    both = ["--layer", "fc3", "--layer", "conv2"]
+    assert validate(quick_library, *FEW_COLUMNS[:-1], "4", *both) == 0
     assert capsys.readouterr().out.count(": held") == 3
 
 
 @pytest.mark.ngspice
 def test_a_fault_of_the_column_correction_trips_the_gate(quick_library, monkeypatch, capsys):
-    """A kernel that bends inputs 2 % too far: up to 5 LSB at the end of the range."""
-    bend = crossbar_kernels.bend
+    """Outputs 1 % too large: up to 2 LSB; what `bend` does wrong the fit makes good."""
+    correct = crossbar_kernels.correct
 
-    def faulty(x, rest, law, out):
-        outside = bend(x, rest, law, out)
-        out *= np.float32(1.02)
-        return outside
+    def faulty(y, *others):
+        correct(y, *others)
+        y *= np.float32(1.01)
 
-    monkeypatch.setattr(crossbar_kernels, "bend", faulty)
-    assert validate(quick_library, *FEW_COLUMNS) == 1
+    monkeypatch.setattr(crossbar_kernels, "correct", faulty)
+    assert validate(quick_library, *FEW_COLUMNS, "--layer", "conv2") == 1
     assert "column_rms_lsb<0.1: NOT HELD" in capsys.readouterr().out
 
 
 @pytest.mark.ngspice
 def test_a_fault_of_the_column_netlist_trips_the_gate(quick_library, monkeypatch, capsys):
-    """Columns whose cells conduct 5 % more than was programmed."""
-    lines = crossbar._column_lines
-    monkeypatch.setattr(crossbar, "_column_lines", lambda k, g, row: lines(k, 1.05 * g, row))
+    """The access transistor of a replayed column lost half its width."""
+    render = crossbar.render
+
+    def faulty(template, **fields):
+        return render(template, **fields).replace("w={w_access}", "w={w_access/2}")
+
+    monkeypatch.setattr(crossbar, "render", faulty)
     assert validate(quick_library, *FEW_COLUMNS) == 1
     assert "column_rms_lsb<0.1: NOT HELD" in capsys.readouterr().out
 

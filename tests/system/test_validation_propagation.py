@@ -113,6 +113,7 @@ def test_the_command_propagates_and_gates_on_the_shift(quick_library, tmp_path, 
     assert (tmp_path / "w.png").exists()
 
 
+@pytest.mark.slow
 def test_a_layer_in_ngspice_resumes_after_an_interrupt(lenet, tmp_path, monkeypatch):
     """fc3 of one image: what finished before Ctrl-C comes from the cache afterwards."""
     network, library = lenet
@@ -134,7 +135,7 @@ def test_a_layer_in_ngspice_resumes_after_an_interrupt(lenet, tmp_path, monkeypa
     assert found.circuits + found.cached == 10 + 32  # columns of 4, rows of 128 by 40
     assert found.equal_predictions == 1
     assert found.logit_lsb < 10  # a noisy threshold's row may carry a high bit
-    assert found.layers["fc3"].code_agreement == 1.0
+    assert found.layers["fc3"].code_agreement >= 0.8  # thresholds of the quick library
 
 
 def test_a_language_model_is_refused(lenet):
