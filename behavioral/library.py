@@ -297,10 +297,12 @@ def _missing(parts: dict[str, Any]) -> list[str]:
             bad = int((~np.isfinite(values)).sum())
             if bad or not values.size:
                 found.append(f"{name}/{key} lacks {bad} of {values.size} points")
-    for name, fields in COMPLETE_IF_ANY.items():
-        for key in fields:
-            if not np.isfinite(np.asarray(getattr(parts[name], key), float)).all():
-                found.append(f"{name}/{key} is not measured")
+    found += [
+        f"{name}/{key} is not measured"
+        for name, fields in COMPLETE_IF_ANY.items()
+        for key in fields
+        if not np.isfinite(np.asarray(getattr(parts[name], key), float)).all()
+    ]
     return found
 
 

@@ -1,7 +1,6 @@
 """Testbenches of the read-out: netlists of its stages, the full-scale step, what to read off."""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray

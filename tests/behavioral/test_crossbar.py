@@ -273,6 +273,22 @@ def test_fast_product_follows_newton(wire, low):
     assert np.abs(error).max() < 0.5
 
 
+@pytest.mark.skipif(NO_JIT, reason="256 rows are too slow without the JIT")
+def test_inputs_it_was_shown_need_no_fit_and_follow_newton():
+    """Default correction on 64 unipolar inputs of varied length: bars of 0.1 rms, 0.5 max LSB."""
+    model = CrossbarModel(make_library())
+    rng = np.random.default_rng(12)
+    w = rng.normal(size=(100, 24))
+    x = rng.uniform(0, 1, (160, 100)) * rng.uniform(0, 1, (160, 1)).astype(np.float32)
+    array = model.program(w / np.abs(w).max(), keep_devices=True, inputs=x[:64])
+    assert array.correction.pointwise
+    assert array.correction.terms.size == 0
+    exact = model.multiply_newton(array, x[64:])
+    error = (model.multiply(array, x[64:]) - exact) / (np.ptp(exact, axis=0) / 256)
+    assert np.sqrt(np.mean(error**2)) < 0.1
+    assert np.abs(error).max() < 0.5
+
+
 @pytest.mark.skipif(NO_JIT, reason="needs many samples")
 def test_programming_noise_is_that_of_the_card(model):
     """Device noise against the law: moments of 20,000 devices, 4 standard errors."""

@@ -85,7 +85,7 @@ def test_transfer_is_straight_to_half_an_lsb_and_has_the_nominal_gain(data):
 
 @pytest.mark.ngspice
 def test_noise_exceeds_that_of_the_summing_resistors(data):
-    """4 k T R of the eight resistors at the data line, over the -3 dB band times pi / 2 (one pole).
+    """4 k T R of its six resistors at the data line, over the -3 dB band times pi / 2 (one pole).
 
     Amplifiers at most double the density (x 2) and the second pole narrows the band (x 0.8).
     """

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
+from behavioral import correction
 from behavioral.library import Library
 from system.calibration import RangeRecorder
 from system.layer_spec import QuantizedLinear
 from system.linear import AnalogLinear, Chip, Hardware
+from system.models.ops import as_images
+from system.models.patches import Convolution
 from system.quantization import Mapping
 from tests.behavioral.standin import make_library
 
@@ -198,3 +201,22 @@ def test_a_huge_input_saturates_and_is_counted(ideal):
     counters = layer.hardware.counters
     assert counters.conversions == 64 * 12
     assert 0.3 * counters.conversions < counters.clipped <= counters.conversions
+
+
+@pytest.mark.parametrize("forced", ["auto", "second product", "profile"])
+def test_a_convolution_is_the_product_of_its_patches(real, monkeypatch, forced):
+    """Bending the image and then copying pixels gives the bits of bending patches."""
+    if forced != "auto":
+        monkeypatch.setattr(correction, "ENOUGH", -1.0 if forced == "profile" else 0.05)
+        monkeypatch.setattr(correction, "LARGEST", 0.0)
+    shape = Convolution((5, 5), stride=2, padding=(1, 2, 0, 1))
+    images = RNG.normal(size=(3, 12, 9, 8)).astype(np.float32)
+    patches = shape.patches(shape.pad(images))
+    recorder = RangeRecorder({"l.weight": WEIGHT}, Mapping(), ROWS)
+    recorder.linear("l", patches)
+    layer = AnalogLinear(
+        "l", WEIGHT, None, None, recorder.ranges, Hardware(real, Mapping()), Chip()
+    )
+    expected = as_images(layer.forward(patches), shape.pad(images), shape)
+    np.testing.assert_allclose(layer.convolve(images, shape), expected, atol=step(layer).max())
+    assert np.mean(layer.convolve(images, shape) != expected) < 0.01
