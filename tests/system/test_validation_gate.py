@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from behavioral import threads
 from behavioral.kernels import acam as acam_kernels
-from behavioral.kernels import crossbar as crossbar_kernels
 from circuits import crossbar
 from circuits.errors import ParameterError
 from system.commands.main import main
@@ -72,15 +72,12 @@ def test_the_gate_holds_on_a_small_case(quick_library, capsys):
 
 
 @pytest.mark.ngspice
-def test_a_fault_of_the_column_correction_trips_the_gate(quick_library, monkeypatch, capsys):
+def test_a_fault_of_the_column_product_trips_the_gate(quick_library, monkeypatch, capsys):
     """Outputs 1 % too large: up to 2 LSB; what `bend` does wrong the fit makes good."""
-    correct = crossbar_kernels.correct
-
-    def faulty(y, *others):
-        correct(y, *others)
-        y *= np.float32(1.01)
-
-    monkeypatch.setattr(crossbar_kernels, "correct", faulty)
+    product = threads.product
+    monkeypatch.setattr(
+        "behavioral.crossbar.product", lambda a, b: product(a, b) * np.float32(1.01)
+    )
     assert validate(quick_library, *FEW_COLUMNS, "--layer", "conv2") == 1
     assert "column_rms_lsb<0.1: NOT HELD" in capsys.readouterr().out
 
