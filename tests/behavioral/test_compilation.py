@@ -17,7 +17,8 @@ SAVE = "acam.compile_tables._cache._cache_file._save_index({})\nprint(kernels_ar
 
 def run(code: str, cache: Path, **variables: str) -> list[str]:
     """Run in a process of its own, with a kernel cache of its own."""
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache), **variables}
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache), "NUMBA_DISABLE_JIT": "0"}
+    environment |= variables
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
