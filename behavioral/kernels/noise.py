@@ -99,14 +99,6 @@ def fill_normal(key, start, out):
             out[i] = _normal(key, start + np.uint64(i))
 
 
-@njit(cache=True, parallel=True)
-def fill_uniform(key, start, out):
-    """Fill ``out`` (flat) with the uniforms of counters ``start, start + 1, ...``."""
-    for block in prange((out.size + 4095) // 4096):
-        for i in range(block * 4096, min(out.size, (block + 1) * 4096)):
-            out[i] = _uniform(key, start + np.uint64(i))
-
-
 @njit(cache=True)
 def _lookup(table, x):
     """Linear interpolation on the uniform grid 0..n-1, clamped."""

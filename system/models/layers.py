@@ -157,13 +157,15 @@ def same_padding(size: tuple[int, int], kernel: int, stride: int) -> tuple[int, 
 
 def max_pool2d(x: Array, kernel: int, stride: int, padding: int = 0) -> Array:
     """Return the maximum of every kernel x kernel window of x (B, C, H, W)."""
-    sides = (padding, padding)
-    padded = np.pad(x, ((0, 0), (0, 0), sides, sides), constant_values=-np.inf)
-    height, width = ((n - kernel) // stride + 1 for n in padded.shape[2:])
-    largest: Array = np.full((*x.shape[:2], height, width), -np.inf, np.float32)
+    if padding:
+        sides = (padding, padding)
+        x = np.pad(x, ((0, 0), (0, 0), sides, sides), constant_values=-np.inf)
+    height, width = ((n - kernel) // stride + 1 for n in x.shape[2:])
+    largest: Array | None = None
     for row, column in np.ndindex(kernel, kernel):
-        window = padded[:, :, row::stride, column::stride][:, :, :height, :width]
-        np.maximum(largest, window, out=largest)
+        window = x[:, :, row::stride, column::stride][:, :, :height, :width]
+        largest = window.copy() if largest is None else np.maximum(largest, window, out=largest)
+    assert largest is not None  # a kernel has at least one place
     return largest
 
 

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from circuits.errors import ParameterError
-from system.models.ops import Array, Ops, max_pool2d
+from system.models.layers import max_pool2d
+from system.models.ops import Array, Ops
 from system.models.patches import Convolution
 
 CONFIG: dict[str, Any] = {"model_type": "lenet", "architectures": ["LeNet5"]}
@@ -62,8 +63,8 @@ class Lenet:
         x = images[:, None].astype(np.float32)  # (B, 1, 28, 28)
         if images.dtype == np.uint8:
             x /= 255.0
-        x = max_pool2d(ops.convolve("conv1", x, CONV1, "relu"))
-        x = max_pool2d(ops.convolve("conv2", x, CONV2, "relu"))
+        x = max_pool2d(ops.convolve("conv1", x, CONV1, "relu"), 2, 2)
+        x = max_pool2d(ops.convolve("conv2", x, CONV2, "relu"), 2, 2)
         x = x.reshape(len(x), -1)  # (B, 16, 5, 5) -> (B, 400)
         x = ops.linear("fc1", x, "relu")
         x = ops.linear("fc2", x, "relu")

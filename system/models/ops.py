@@ -208,13 +208,6 @@ def as_images(z: Array, padded: Array, shape: Convolution) -> Array:
     return np.ascontiguousarray(images).reshape(len(padded), -1, height, width)
 
 
-def max_pool2d(x: Array) -> Array:
-    """Return the maximum of every 2x2 block of x (B, C, H, W); a comparator, not a product."""
-    rows = np.maximum(x[:, :, ::2], x[:, :, 1::2])
-    largest: Array = np.maximum(rows[..., ::2], rows[..., 1::2])
-    return largest
-
-
 def layer_norm(x: Array, weight: Array, bias: Array, eps: float) -> Array:
     """Return (x - mean) / sqrt(variance + eps) over the last axis, scaled and shifted."""
     centred = x - x.mean(axis=-1, keepdims=True)

@@ -151,7 +151,8 @@ def test_correction_equals_its_twin(samples, cols, rows, seed):
     for run in (kernels.correct, kernels.correct_parallel):
         found = y.copy()
         run(found, driven, common, terms)
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+        scale = np.abs(expected).max(initial=1.0)  # sums in float32: parts of the largest output
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * scale)
 
 
 @settings(max_examples=20, deadline=None)

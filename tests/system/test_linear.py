@@ -209,6 +209,7 @@ def test_a_convolution_is_the_product_of_its_patches(real, monkeypatch, forced):
     if forced != "auto":
         monkeypatch.setattr(correction, "ENOUGH", -1.0 if forced == "profile" else 0.05)
         monkeypatch.setattr(correction, "LARGEST", 0.0)
+        monkeypatch.setattr(correction, "WORTH", np.inf)
     shape = Convolution((5, 5), stride=2, padding=(1, 2, 0, 1))
     images = RNG.normal(size=(3, 12, 9, 8)).astype(np.float32)
     patches = shape.patches(shape.pad(images))
@@ -217,6 +218,9 @@ def test_a_convolution_is_the_product_of_its_patches(real, monkeypatch, forced):
     layer = AnalogLinear(
         "l", WEIGHT, None, None, recorder.ranges, Hardware(real, Mapping()), Chip()
     )
+    found = [a.correction for a in layer.arrays]
+    wanted = {"auto": (True, 1), "second product": (True, 2), "profile": (False, 1)}[forced]
+    assert [(c.pointwise, len(c.laws)) for c in found] == [wanted] * len(found)
     expected = as_images(layer.forward(patches), shape.pad(images), shape)
     np.testing.assert_allclose(layer.convolve(images, shape), expected, atol=step(layer).max())
     assert np.mean(layer.convolve(images, shape) != expected) < 0.01
