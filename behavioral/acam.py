@@ -9,12 +9,11 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import PchipInterpolator
 
 from behavioral.acam_unit import (
-    NO_VALUES,
     AcamUnit,
     check_input,
     check_rows,
-    check_values,
     convert,
+    per_column,
     refuse_nan,
 )
 from behavioral.kernels import acam as kernels
@@ -197,7 +196,6 @@ class AcamModel:
         columns: int | None = None,
         cells: int = 4096,
         levels: int | None = None,
-        values: ArrayLike | None = None,
         flat_below: bool = False,
         floor: float = 0.0,
         keep_thresholds: bool = True,
@@ -262,7 +260,6 @@ class AcamModel:
             gray=gray,
             table=table,
             bit=bit,
-            values=check_values(values, bits),
             lo=actual[0] if keep_thresholds else None,
             hi=actual[1] if keep_thresholds else None,
             g_lo=g[0] if keep_conductances else None,
@@ -288,21 +285,12 @@ class AcamModel:
             return np.zeros((*shape, 2), np.float32), stuck
         return normal(stream_key(seed, "acam/noise"), (*shape, 2)), stuck
 
-    def convert(
-        self, unit: AcamUnit, u: ArrayLike, *, out: NDArray[Any] | None = None
-    ) -> tuple[NDArray[Any], int]:
+    def convert(self, unit: AcamUnit, u: ArrayLike) -> tuple[NDArray[Any], int]:
         """Convert data-line positions to codes; see `convert_affine`."""
-        one, zero = np.ones(1, np.float32), np.zeros(1, np.float32)
-        return self.convert_affine(unit, u, one, zero, out=out)
+        return self.convert_affine(unit, u, 1.0, 0.0)
 
     def convert_affine(
-        self,
-        unit: AcamUnit,
-        y: ArrayLike,
-        scale: ArrayLike,
-        shift: ArrayLike,
-        *,
-        out: NDArray[Any] | None = None,
+        self, unit: AcamUnit, y: ArrayLike, scale: ArrayLike, shift: ArrayLike
     ) -> tuple[NDArray[Any], int]:
         """Convert ``u = y * scale + shift`` to codes in one pass.
 
@@ -310,8 +298,7 @@ class AcamModel:
         ----------
         unit : AcamUnit
         y : (batch, columns) float array
-        scale, shift : (columns,) or (1,) float arrays
-        out : (batch, columns) array of the table's dtype or None
+        scale, shift : float or (columns,) float arrays
 
         Returns
         -------
@@ -324,7 +311,8 @@ class AcamModel:
         ParameterError
             Shapes that do not fit, or NaN in the input.
         """
-        return convert(unit, y, scale, shift, NO_VALUES, unit.table.dtype, out)
+        line, ends = per_column(unit.columns, scale, shift), per_column(unit.columns, 0.0, 1.0)
+        return convert(unit, y, line, ends, unit.table.dtype)
 
     def convert_values(
         self,
@@ -335,16 +323,14 @@ class AcamModel:
         *,
         base: ArrayLike = 0.0,
         width: ArrayLike = 1.0,
-        out: SingleArray | None = None,
     ) -> tuple[SingleArray, int]:
-        """Like `convert_affine`, but emit ``base + width * unit.values[code]`` in float32.
+        """Like `convert_affine`, but emit ``base + width * code / unit.top`` in float32.
 
         `base` and `width` are one number, or (columns,) arrays.
         """
-        if not unit.values.size:
-            raise ParameterError("the unit has no values; pass values=... to AcamModel.program")
-        kind = np.dtype(np.float32)
-        return convert(unit, y, scale, shift, unit.values, kind, out, base, width)
+        step = np.asarray(width, np.float32) / np.float32(unit.top)
+        line, ends = per_column(unit.columns, scale, shift), per_column(unit.columns, base, step)
+        return convert(unit, y, line, ends, np.dtype(np.float32))
 
     def search(self, unit: AcamUnit, u: ArrayLike) -> NDArray[np.uint16]:
         """Compare inputs with every row: exact and slow, for validation.

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from behavioral.kernels import acam as kernels
+from behavioral.threads import blocks, in_place, run_all
 from circuits.errors import ParameterError
 
 SingleArray = NDArray[np.float32]
-
-NO_VALUES = np.empty(0, np.float32)
-_SERIAL_BELOW = 1 << 15  # conversions that one thread finishes before others would wake up
-_BLOCK = 64  # columns at a time: fewer would not fill the vectors, more not stay in the cache
 
 
 @dataclass(frozen=True)
@@ -35,8 +31,8 @@ class AcamUnit:
     table : (columns or 1, cells) uint8 or uint16 array
         Code at each point of the data line: its two ends and the centres of the cells between, or
         DAC levels if ``levels`` is set.
-    values : (2**bits,) float32 array
-        Value that each code stands for; empty if none was given.
+    copies : int
+        Units whose codes the table adds up.
     bit : (rows,) int array
         Output bit of each row.
     lo, hi : (columns or 1, rows) float32 arrays or None
@@ -61,7 +57,6 @@ class AcamUnit:
     gray: bool
     table: NDArray[Any]
     bit: NDArray[np.int64]
-    values: SingleArray = field(default_factory=lambda: NO_VALUES)
     lo: SingleArray | None = None
     hi: SingleArray | None = None
     g_lo: SingleArray | None = None
@@ -72,44 +67,62 @@ class AcamUnit:
     empty_rows: int = 0
     stuck_devices: int = 0
     clipped_devices: int = 0
+    copies: int = 1
+
+    @property
+    def top(self) -> int:
+        """The highest code."""
+        return int(self.copies * (2**self.bits - 1))
 
     @property
     def nbytes(self) -> int:
         """Memory of all arrays [bytes]."""
-        arrays = (self.table, self.values, self.lo, self.hi, self.g_lo, self.g_hi)
+        arrays = (self.table, self.lo, self.hi, self.g_lo, self.g_hi)
         return sum(a.nbytes for a in arrays if a is not None)
 
 
 def convert(
-    unit: AcamUnit,
-    y: ArrayLike,
-    scale: ArrayLike,
-    shift: ArrayLike,
-    values: SingleArray,
-    dtype: np.dtype[Any],
-    out: NDArray[Any] | None,
-    base: ArrayLike = 0.0,
-    width: ArrayLike = 1.0,
+    unit: AcamUnit, y: ArrayLike, line: SingleArray, ends: SingleArray, dtype: np.dtype[Any]
 ) -> tuple[NDArray[Any], int]:
-    """Convert ``u = y * scale + shift``; see `AcamModel.convert_affine`."""
+    """Convert ``u = y * scale + shift`` to ``base + step * code``, block by block.
+
+    `line` holds scale and shift, `ends` base and step, (2, columns) each.
+    """
     if unit.levels:
         raise ParameterError("the unit is indexed by DAC codes; index unit.table instead")
     y = check_input(y, unit.columns)
-    line, ends = _rows(unit.columns, scale, shift), _rows(unit.columns, base, width)
-    if out is None:
-        out = np.empty(y.shape, dtype)
-    elif out.shape != y.shape or out.dtype != dtype:
-        raise ParameterError(f"out is {out.dtype} {out.shape}; it must be {dtype} {y.shape}")
-    serial = y.size < _SERIAL_BELOW or numba.get_num_threads() == 1
-    kernel = kernels.convert if serial else kernels.convert_parallel
-    bottom = np.float32(-np.inf if unit.flat_below else unit.floor * unit.table.shape[1])
-    clipped = int(kernel(unit.table, y, line, bottom, values, ends, out, _BLOCK))
+    out = np.empty(y.shape, dtype)
+
+    def fill(place: tuple[slice, slice]) -> int:
+        with in_place(out, place) as block:
+            inputs = np.ascontiguousarray(y[place])
+            return convert_block(unit, inputs, place[1], line, ends, block)
+
+    clipped = sum(run_all(fill, blocks(*y.shape)))
     if clipped:
         refuse_nan(y, line)
     return out, clipped
 
 
-def _rows(columns: int, *values: ArrayLike) -> SingleArray:
+def convert_block(
+    unit: AcamUnit,
+    y: SingleArray,
+    columns: slice,
+    line: SingleArray,
+    ends: SingleArray,
+    out: NDArray[Any],
+) -> int:
+    """Convert a contiguous block of some columns on this thread; returns how many were clipped.
+
+    `line` and `ends` are those of all columns; `out` may be `y`.
+    """
+    table = unit.table if len(unit.table) == 1 else unit.table[columns]
+    bottom = np.float32(-np.inf if unit.flat_below else unit.floor * unit.table.shape[1])
+    some = [np.ascontiguousarray(part[:, columns]) for part in (line, ends)]
+    return int(kernels.convert(table, y, some[0], bottom, some[1], out))
+
+
+def per_column(columns: int, *values: ArrayLike) -> SingleArray:
     """Return (values, columns) float32, each value one number or one per column."""
     out = np.empty((len(values), columns), np.float32)
     for row, value in zip(out, values, strict=True):
@@ -120,7 +133,7 @@ def _rows(columns: int, *values: ArrayLike) -> SingleArray:
 def add_codes(units: Sequence[AcamUnit]) -> AcamUnit:
     """Return units on the same data lines, whose codes are added digitally, as one.
 
-    Its values are those of the mean code; what else it keeps is the first unit's.
+    What else it keeps is the first unit's.
     """
     first = units[0]
     if len(units) == 1:
@@ -128,9 +141,7 @@ def add_codes(units: Sequence[AcamUnit]) -> AcamUnit:
     table = np.zeros(first.table.shape, np.uint16)
     for unit in units:
         table += unit.table
-    low, high = first.values[0], first.values[-1]
-    values = np.linspace(low, high, len(units) * (2**first.bits - 1) + 1, dtype=np.float32)
-    return replace(first, table=table, values=values)
+    return replace(first, table=table, copies=len(units))
 
 
 def refuse_nan(*arrays: SingleArray) -> None:
@@ -173,13 +184,3 @@ def check_rows(
     if lo.shape[0] not in (1, count) or count < 1:
         raise ParameterError(f"windows of {lo.shape[0]} columns do not fit {count} columns")
     return lo, hi, bit, count
-
-
-def check_values(values: ArrayLike | None, bits: int) -> SingleArray:
-    """Return the value table of a unit, empty if there is none."""
-    if values is None:
-        return NO_VALUES
-    values = np.ascontiguousarray(values, dtype=np.float32)
-    if values.shape != (2**bits,):
-        raise ParameterError(f"values of shape {values.shape}; {bits} bits need ({2**bits},)")
-    return values

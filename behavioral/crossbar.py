@@ -6,6 +6,7 @@ conductances over ``span = g_max - g_min``, currents over their product; ideally
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -13,13 +14,15 @@ from numba import get_num_threads
 from numpy.typing import ArrayLike, NDArray
 
 from behavioral.cell import Cell
-from behavioral.correction import Correction, Kind, fit, mean_gain, no_correction
+from behavioral.correction import Correction, no_correction
+from behavioral.correction_fit import KINDS, Kind, fit
+from behavioral.first_order import mean_gain
 from behavioral.kernels import crossbar as kernels
 from behavioral.kernels import newton
 from behavioral.kernels import noise as noise_kernels
 from behavioral.noise import NoiseLaw, generator, quantiles, seed_path, stream_key
 from behavioral.programming import Group, Job, Noise, Programmer
-from behavioral.threads import product
+from behavioral.threads import blocks, in_place, run_all
 from circuits.errors import ParameterError, SimulationError, TableRangeError
 
 if TYPE_CHECKING:
@@ -30,7 +33,6 @@ Float32 = NDArray[np.float32]
 TILE_COLUMNS = 256  # columns that share one error-slice gain k
 FIT_SAMPLES = 48
 PARALLEL_FROM = 32768  # outputs below which starting threads costs more than it brings
-KINDS = ("none", "pointwise", "fitted", "fine", "auto")
 
 
 @dataclass(frozen=True)
@@ -329,19 +331,52 @@ class CrossbarModel:
         first_sample: int = 0,
     ) -> Float32:
         """Return the output currents (batch, cols) for what :meth:`drive` or `bend` returned."""
-        found = array.correction
-        y = product(driven, found.matrix)
-        parallel = _threads(y.size)
-        if found.terms.size:
-            correct = kernels.correct_parallel if parallel else kernels.correct
-            correct(y, driven, found.common, found.terms)
-        if array.variance is not None:
-            variance = product(np.square(driven[:, : array.rows]), array.variance)
-            key = stream_key(seed, "read")
-            add = noise_kernels.add_noise_parallel if parallel else noise_kernels.add_noise
-            with np.errstate(over="ignore"):  # 64-bit wrap-around is meant
-                add(y, variance, quantiles(), key, np.uint64(first_sample))
+        y = np.empty((len(driven), array.cols), np.float32)
+
+        def fill(place: tuple[slice, slice]) -> None:
+            part, columns = place
+            first = first_sample + part.start
+            with in_place(y, place) as block:
+                self.read_block(
+                    array, driven[part], columns, seed=seed, first_sample=first, out=block
+                )
+
+        run_all(fill, blocks(*y.shape))
         return y
+
+    def read_block(
+        self,
+        array: ProgrammedArray,
+        driven: Float32,
+        columns: slice,
+        *,
+        seed: int | tuple[int, ...] = 0,
+        first_sample: int = 0,
+        out: Float32,
+    ) -> None:
+        """Do :meth:`read` for one panel of columns, as `behavioral.threads.blocks` cuts them.
+
+        Parameters
+        ----------
+        array : ProgrammedArray
+        driven : (batch, rows or 2 rows) float32 array
+        columns : slice
+            The panel; per-read noise has a stream for each.
+        seed, first_sample
+            As in :meth:`multiply`.
+        out : (batch, cols of the panel) float32 array
+            C-contiguous, receives the output currents.
+        """
+        found = array.correction
+        np.matmul(driven, found.matrix[:, columns], out=out)
+        if found.terms.size:
+            terms = np.ascontiguousarray(found.terms[:, columns])
+            kernels.correct(out, driven, found.common, terms)
+        if array.variance is not None:
+            variance = np.square(driven[:, : array.rows]) @ array.variance[:, columns]
+            key = _panel_key(seed, columns.start)
+            with np.errstate(over="ignore"):  # 64-bit wrap-around is meant
+                noise_kernels.add_noise(out, variance, quantiles(), key, np.uint64(first_sample))
 
     def _count(self, outside: int, x: Float32) -> None:
         if not outside:
@@ -415,6 +450,12 @@ class CrossbarModel:
                 f"conductances within {cell.conductance_range} S and |v| <= {self.v_read} V?"
             )
         return y * (self.v_read * self.span)
+
+
+@lru_cache(maxsize=65536)
+def _panel_key(seed: int | tuple[int, ...], first: int) -> np.uint64:
+    """Return the stream of the per-read noise of one panel of columns."""
+    return stream_key((*seed_path(seed), first), "read")
 
 
 def _threads(size: int) -> bool:

@@ -178,7 +178,13 @@ class ProductModel:
         return self.section // 2 - 1
 
     def encode(
-        self, x: ArrayLike, ceiling: ArrayLike, *, block: bool = True, by_row: bool = False
+        self,
+        x: ArrayLike,
+        ceiling: ArrayLike,
+        *,
+        scales: ArrayLike = 1.0,
+        block: bool = True,
+        by_row: bool = False,
     ) -> LogCodes:
         """Convert values to log codes.
 
@@ -188,6 +194,8 @@ class ProductModel:
         ceiling : float or (..., rows) float array
             Magnitude of the highest DAC code, broadcast to the rows; larger values saturate and
             are counted.
+        scales : float or (k,) float array
+            What values are divided by, place by place: codes and `ceiling` are those of x / scales.
         block : bool
             Subtract each row's smallest attenuation digitally and put it into the scale, so that
             the products of a row of small values use the whole range of the exp unit.
@@ -209,8 +217,9 @@ class ProductModel:
             raise ParameterError("the ceiling of log codes must be positive and finite")
         code = np.empty(x.shape, np.uint16)
         shift = np.empty(rows, np.int64)
+        shares = np.full(x.shape[-1], 1.0 / np.asarray(scales, np.float32), np.float32)
         clipped = kernels.encode(
-            _batched(x, 3), _batched(high, 2), self.logs, self.section, block, by_row,
+            _batched(x, 3), _batched(high, 2), shares, self.logs, self.section, block, by_row,
             _batched(code, 3), _batched(shift, 2),
         )  # fmt: skip
         if clipped and np.isnan(x).any():
@@ -246,7 +255,8 @@ class ProductModel:
             Output columns n; None: all rows of ``b``.
         n_limit, k_limit : (m,) int arrays or None
             Causal structure: row m has output columns below ``n_limit[m]`` (others are 0), and
-            sums entries below ``k_limit[m]``.
+            its entries from ``k_limit[m]`` on are zero, as `softmax` leaves them: they need not
+            be looked up.
 
         Returns
         -------
@@ -267,16 +277,24 @@ class ProductModel:
             )
         out = np.empty((batch, m, n), np.float32)
         full = np.float32(2**self.out_bits - 1)
+        words = -(-_limit(k_limit, m, k) // 4)
         serial = out.size * k < _SERIAL_BELOW or numba.get_num_threads() == 1
         kernel = kernels.matmul if serial else kernels.matmul_parallel
         kernel(
-            left, right, self.exps, _limit(n_limit, m, n), _limit(k_limit, m, k),
+            self._words(left), self._words(right), self.exps, _limit(n_limit, m, n), words,
             _batched(a.scale, 2) / full, _batched(b.scale, 2), out,
         )  # fmt: skip
         return out.reshape(*a.code.shape[:-1], n)
 
-    def multiply(self, a: LogCodes, b: LogCodes) -> SingleArray:
-        """Element-wise product of equally shaped operands, (..., rows, k) float32."""
+    def _words(self, code: CodeArray) -> NDArray[np.uint64]:
+        """View codes (..., k) as words of four, the last one filled up with zeros."""
+        spare = -code.shape[-1] % 4
+        if spare:
+            code = np.pad(code, [(0, 0), (0, 0), (0, spare)], constant_values=self.zero)
+        return code.view(np.uint64)
+
+    def multiply(self, a: LogCodes, b: LogCodes, scales: ArrayLike = 1.0) -> SingleArray:
+        """Element-wise product of equally shaped operands, times `scales` (k,): (..., rows, k)."""
         if a.code.shape != b.code.shape:
             raise ParameterError(f"log codes {a.code.shape} and {b.code.shape} differ in shape")
         k = a.code.shape[-1]
@@ -287,6 +305,7 @@ class ProductModel:
             self.exps,
             a.scale.ravel() / np.float32(2**self.out_bits - 1),
             b.scale.ravel(),
+            np.full(k, scales, np.float32),
             out.reshape(-1, k),
         )
         return out

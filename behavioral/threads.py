@@ -4,10 +4,11 @@ BLAS adds up in another order with every number of threads. So it gets one threa
 products are cut into blocks of samples of fixed size, which threads take in turn.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
+from typing import Any, TypeVar
 
 import numpy as np
 from numba import get_num_threads
@@ -15,8 +16,12 @@ from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 Float32 = NDArray[np.float32]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 BLOCK = 512  # samples of one BLAS call
+PANEL = 128  # columns of one: with them, ACAM tables and outputs stay in the second-level cache
+ROOM = 1 << 16  # outputs of one block at least, so that calling does not cost more than computing
 
 
 @contextmanager
@@ -35,15 +40,38 @@ def product(a: Float32, b: Float32) -> Float32:
     def fill(low: int) -> None:
         np.matmul(a[low : low + BLOCK], b, out=out[low : low + BLOCK])
 
-    starts = range(0, len(a), BLOCK)
-    if get_num_threads() == 1:
-        for low in starts:
-            fill(low)
-    else:
-        list(_pool(get_num_threads()).map(fill, starts))
+    run_all(fill, range(0, len(a), BLOCK))
     return out
+
+
+def blocks(samples: int, columns: int) -> list[tuple[slice, slice]]:
+    """Cut (samples, columns) into blocks that stay in the cache, panel of columns by panel."""
+    panels = [slice(low, min(low + PANEL, columns)) for low in range(0, columns, PANEL)]
+    step = max(BLOCK, ROOM // max(1, min(columns, PANEL)))
+    parts = [slice(low, min(low + step, samples)) for low in range(0, samples, step)]
+    return [(part, panel) for panel in panels for part in parts]
+
+
+@contextmanager
+def in_place(whole: NDArray[Any], place: tuple[slice, slice]) -> Iterator[NDArray[Any]]:
+    """Give room for one block of an array, contiguous; it is copied in if it lies elsewhere."""
+    block = whole[place]
+    if block.flags.c_contiguous:
+        yield block
+    else:
+        room = np.empty(block.shape, block.dtype)
+        yield room
+        block[:] = room
+
+
+def run_all(
+    job: Callable[[Item], Result], items: Iterable[Item], threads: int | None = None
+) -> list[Result]:
+    """Return the result of every job; threads take them in turn. Jobs use one thread each."""
+    threads = threads or get_num_threads()
+    return [job(item) for item in items] if threads == 1 else list(_pool(threads).map(job, items))
 
 
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="product")
+    return ThreadPoolExecutor(threads, thread_name_prefix="block")

@@ -72,18 +72,28 @@ class PartLinear(AnalogLinear):
     def _is_on(self, part: str) -> bool:
         return getattr(self._ops.parts, part) and self._ops.parts.kind in self.spec.name
 
-    def multiply(self, drive, tile):
-        """Return the column outputs of one row tile."""
+    def _drive_tile(self, drive, tile):
         if not self._is_on("crossbars"):
-            return drive[:, self.tiles[tile]] @ self._targets[tile][0]
+            return np.ascontiguousarray(drive[:, self.tiles[tile]])
         if self.arrays[tile] is None:
             self.arrays[tile] = super()._program_tile(*self._targets[tile])
-        return super().multiply(drive, tile)
+        return super()._drive_tile(drive, tile)
 
-    def _convert_sum(self, parts):
+    def _read(self, driven, tile, columns, first, out):
+        if self._is_on("crossbars"):
+            super()._read(driven, tile, columns, first, out)
+        else:
+            np.matmul(driven, self._targets[tile][0][:, columns], out=out)
+
+    def _convert_sum(self, driven):
         if self._is_on("outputs"):
-            return super()._convert_sum(parts)
-        z = sum(parts) * self.spec.gain + self.spec.bias
+            return super()._convert_sum(driven)
+        total = 0.0
+        for tile, part in enumerate(driven):
+            y = np.empty((len(part), len(self.spec.gain)), np.float32)
+            self._read(part, tile, slice(0, y.shape[1]), 0, y)
+            total = total + y
+        z = total * self.spec.gain + self.spec.bias
         return FUNCTIONS[self.spec.activation](z).astype(np.float32)
 
 

@@ -31,6 +31,11 @@ class _Buffers:
         return new
 
 
+def _words(room: int) -> int:
+    """Round up: products take four codes at a time, and copy what has another length."""
+    return -(-room // 4) * 4
+
+
 class AnalogCache:
     """Keys and values of all attention blocks, as log codes."""
 
@@ -47,9 +52,9 @@ class AnalogCache:
         batch, heads, time, size = k.code.shape
         block = self._blocks.get(name)
         if block is None:
-            block = _Buffers(batch, heads, size, max(64, time))
+            block = _Buffers(batch, heads, size, _words(max(64, time)))
         elif block.k.shape[2] < block.length + time:
-            block = block.grown(2 * (block.length + time))
+            block = block.grown(_words(2 * (block.length + time)))
         new = slice(block.length, block.length + time)
         block.k[:, :, new], block.k_scale[:, :, new] = k.code, k.scale
         block.v[..., new], block.v_scale = v.code, v.scale

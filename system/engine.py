@@ -145,13 +145,11 @@ class AnalogOps:
         """Return exp(log a + log b) with signs; each channel's code spans its own range."""
         products, size = self._units(name), a.shape[-1]
         margin = self.hardware.mapping.output_margin
-        scales = [peaks(self._ranges, f"{name}.{k}", size, margin, shared=True) for k in "ab"]
-        codes = [
-            products.encode((value / scale).reshape(-1, size), 1.0)
-            for value, scale in zip((a, b), scales, strict=True)
-        ]
-        self._count(a.size * 2, sum(c.clipped for c in codes))
-        return products.multiply(*codes).reshape(a.shape) * (scales[0] * scales[1])
+        one, two = (peaks(self._ranges, f"{name}.{k}", size, margin, shared=True) for k in "ab")
+        left = products.encode(a.reshape(-1, size), 1.0, scales=one)
+        right = products.encode(b.reshape(-1, size), 1.0, scales=two)
+        self._count(a.size * 2, left.clipped + right.clipped)
+        return products.multiply(left, right, one * two).reshape(a.shape)
 
     def attention(
         self, name: str, q: Array, k: Array, v: Array, cache: Cache | None, mask: Mask | None = None

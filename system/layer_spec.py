@@ -76,6 +76,24 @@ class LayerSpec:
         scale = block_scale(x, self.norm) if self.blocks else None
         return self.codes.normalise(x if scale is None else x / scale, self.smoothing), scale
 
+    def trimmed(self, errors: Float) -> LayerSpec:
+        """Return the spec of a chip whose columns (tiles, out) are off by mean errors, in y."""
+        total = errors.sum(axis=0)
+        fine = self.fine
+        if fine is not None:
+            fine = replace(
+                fine, y_lo=fine.y_lo + total, y_hi=fine.y_hi + total, bias=fine.bias - total
+            )
+        return replace(
+            self,
+            y_lo=self.y_lo + total,
+            y_hi=self.y_hi + total,
+            bias=self.bias - total,
+            tile_lo=self.tile_lo + errors,
+            tile_hi=self.tile_hi + errors,
+            fine=fine,
+        )
+
     def coded(self, low: Float, high: Float) -> Ends:
         """Return the ends of the codes on a data line from `low` to `high`."""
         return low + np.float32(self.start) * (high - low), high
@@ -218,8 +236,8 @@ class QuantizedLinear:
         return fake_quantize(value, spec.out_lo, spec.out_hi, self._bits)
 
 
-def take_inside(out: Float, fine: Float, spec: LayerSpec) -> None:
-    """Replace outputs (n, out) that lie in the fine range of `spec` by the fine unit's."""
+def take_inside(out: Float, fine: Float, spec: LayerSpec, columns: slice = slice(None)) -> None:
+    """Replace outputs (n, columns) that lie in the fine range of `spec` by the fine unit's."""
     assert spec.inside is not None
     low, high = spec.inside
-    np.copyto(out, fine, where=(out > low) & (out < high))
+    np.copyto(out, fine, where=(out > low[columns]) & (out < high[columns]))

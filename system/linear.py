@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +14,14 @@ from behavioral.acam_unit import add_codes
 from behavioral.crossbar import CrossbarModel, ProgrammedArray
 from behavioral.library import Library
 from behavioral.programming import Noise
+from behavioral.threads import blocks, in_place, run_all
 from behavioral.windows import Windows
 from system.calibration import Ranges, tiles
+from system.conversion import Conversion
 from system.layer_spec import (
     FLAT_ABOVE,
     FLAT_BELOW,
     FUNCTIONS,
-    Ends,
     LayerSpec,
     layer_spec,
     take_inside,
@@ -34,6 +35,7 @@ from system.quantization import (
 )
 
 FINE_PART = 1 << 16  # random streams of the fine units, beyond those of tiles
+TRIM_READS = 3  # random stream of the reads that measure the mean errors of columns
 FINE_CELLS, COARSE_CELLS = 16384, 4096
 COARSE_FROM = 20_000_000  # parameters: above, the tables of all columns would take gigabytes
 
@@ -128,7 +130,14 @@ class AnalogLinear:
     ranges : Ranges
     hardware : Hardware
     chip : Chip
+
+    Attributes
+    ----------
+    threads : int or None
+        Threads that share the blocks of an output; None: as many as there are.
     """
+
+    threads: int | None = None
 
     def __init__(
         self,
@@ -145,17 +154,21 @@ class AnalogLinear:
             name, weight, bias, activation, ranges, hardware.mapping, hardware.tile_rows
         )
         self.tiles = tiles(len(w), hardware.tile_rows)
+        self._seeds = [(*chip.stream(name, i), 2) for i in range(len(self.tiles))]
         self.reads = [0] * len(self.tiles)  # samples so far: every read has noise of its own
         typical = ranges.get(f"{name}.rows")
         rows = (
             None if typical is None or not len(typical) else self.drive(typical.astype(np.float32))
         )
         self.arrays = [self._program_tile(w[t], rows, i) for i, t in enumerate(self.tiles)]
+        if hardware.mapping.output_trim and rows is not None:
+            self.spec = self.spec.trimmed(self._mean_errors(w, rows))
         self.digital_sum = hardware.mapping.partial_sums == "digital" and len(self.tiles) > 1
         self.first_units: list[AcamUnit] = []  # one copy of each, as validation replays them
         self.units = self._program_units()
         fine = self.spec.fine
         self.fine_unit = None if fine is None else self._program_function(fine, FINE_PART)
+        self._conversions = self._lay_out()
 
     def _program_tile(self, w: Float, rows: Float | None, tile: int) -> ProgrammedArray:
         mapping = self.hardware.mapping
@@ -168,6 +181,16 @@ class AnalogLinear:
             inputs=None if rows is None else np.ascontiguousarray(rows[:, self.tiles[tile]]),
             keep_devices=self.hardware.keep_devices,
         )
+
+    def _mean_errors(self, w: Float, rows: Float) -> Float:
+        """Measure the mean error (tiles, out) of every column over drives, in units of y."""
+        found = []
+        for i, tile in enumerate(self.tiles):
+            seed = (*self.chip.stream(self.spec.name, i), TRIM_READS)
+            driven = self._drive_tile(rows, i)
+            y = self.hardware.crossbar.read(self.arrays[i], driven, seed=seed)
+            found.append((y - rows[:, tile] @ w[tile]).mean(axis=0) * self.spec.gain)
+        return np.stack(found)
 
     def _program_units(self) -> list[AcamUnit]:
         """Program one set of ACAM units for the layer, and one per tile if codes are added."""
@@ -225,7 +248,6 @@ class AnalogLinear:
                 columns=len(self.spec.gain),
                 # sums of codes take two bytes: half the points, the same memory
                 cells=self.hardware.cells if copies == 1 else self.hardware.cells // 2,
-                values=np.linspace(0.0, 1.0, 2**bits, dtype=np.float32),
                 flat_below=flat,
                 floor=self.spec.start,
                 keep_thresholds=self.hardware.keep_devices,
@@ -241,15 +263,46 @@ class AnalogLinear:
         """Return the row drives in [-1, 1] for activations x (n, in)."""
         return self.spec.drive(x)[0]
 
+    def _lay_out(self) -> list[Conversion]:
+        """Return what the units convert: parts of the sum, if their codes are added; the sum."""
+        spec, gain = self.spec, self.spec.gain
+        line, out = (spec.y_lo, spec.y_hi), (spec.out_lo, spec.out_hi)
+        if not self.digital_sum:
+            return [Conversion(self.units[0], gain, line, out)]
+        ends = zip(spec.tile_lo, spec.tile_hi, strict=True)
+        found = [
+            Conversion(unit, gain, end, spec.coded(*end))
+            for unit, end in zip(self.units, ends, strict=False)
+        ]
+        if spec.activation is not None:
+            found.append(Conversion(self.units[-1], np.ones_like(gain), line, out))
+        return found
+
+    @cached_property
+    def _fine(self) -> Conversion | None:
+        fine, unit = self.spec.fine, self.fine_unit
+        if fine is None or unit is None:
+            return None
+        return Conversion(unit, fine.gain, (fine.y_lo, fine.y_hi), (fine.out_lo, fine.out_hi))
+
     def multiply(self, drive: Float, tile: int) -> Float:
         """Return the normalised column outputs (n, out) of one row tile."""
-        rows = np.ascontiguousarray(drive[:, self.tiles[tile]])
-        return self._read(self.hardware.crossbar.drive(self.arrays[tile], rows), tile)
+        driven, first = self._drive_tile(drive, tile), self.reads[tile]
+        self.reads[tile] += len(driven)
+        out = np.empty((len(driven), len(self.spec.gain)), np.float32)
+
+        def fill(place: tuple[slice, slice]) -> None:
+            rows, columns = place
+            with in_place(out, place) as block:
+                self._read(driven[rows], tile, columns, first + rows.start, block)
+
+        run_all(fill, blocks(*out.shape), self.threads)
+        return out
 
     def forward(self, x: Float) -> Float:
         """Return values (n, out) for activations x (n, in)."""
         drive, scale = self.spec.drive(x)
-        out = self._convert_sum(self.multiply(drive, i) for i in range(len(self.tiles)))
+        out = self._convert_sum([self._drive_tile(drive, i) for i in range(len(self.tiles))])
         if scale is not None:
             out *= scale
         return out
@@ -264,63 +317,84 @@ class AnalogLinear:
             padded = shape.pad(x)
             return as_images(self.forward(shape.patches(padded)), padded, shape)
         padded = shape.pad(self.spec.codes.normalise(x))
-        parts = (self._multiply_patches(padded, shape, i) for i in range(len(self.tiles)))
-        return as_images(self._convert_sum(parts), padded, shape)
+        driven = [self._drive_patches(padded, shape, i) for i in range(len(self.tiles))]
+        return as_images(self._convert_sum(driven), padded, shape)
 
-    def _multiply_patches(self, padded: Float, shape: Convolution, tile: int) -> Float:
-        """Return the column outputs of one row tile for every patch of drives."""
+    def _drive_tile(self, drive: Float, tile: int) -> Float:
+        """Return what the matrix of one row tile is multiplied with."""
+        rows = np.ascontiguousarray(drive[:, self.tiles[tile]])
+        return self.hardware.crossbar.drive(self.arrays[tile], rows)
+
+    def _drive_patches(self, padded: Float, shape: Convolution, tile: int) -> Float:
+        """Do `_drive_tile` for every patch of an image of drives."""
         array, crossbar, rows = self.arrays[tile], self.hardware.crossbar, self.tiles[tile]
         if array.correction.pointwise:
             parts = [shape.patches(bent, rows) for bent in crossbar.bend(array, padded)]
-            return self._read(parts[0] if len(parts) == 1 else np.hstack(parts), tile)
-        return self._read(crossbar.drive(array, shape.patches(padded, rows)), tile)
+            return parts[0] if len(parts) == 1 else np.hstack(parts)
+        return crossbar.drive(array, shape.patches(padded, rows))
 
-    def _read(self, driven: Float, tile: int) -> Float:
-        seed = (*self.chip.stream(self.spec.name, tile), 2)
-        first, self.reads[tile] = self.reads[tile], self.reads[tile] + len(driven)
-        return self.hardware.crossbar.read(self.arrays[tile], driven, seed=seed, first_sample=first)
-
-    def _convert_sum(self, parts: Iterator[Float]) -> Float:
-        """Return what the ACAM units, or the digital sum of their codes, give for row tiles."""
-        spec = self.spec
-        out = spec.out_lo, spec.out_hi
-        if not self.digital_sum:
-            total = next(parts)
-            for part in parts:
-                total += part
-            found = self._convert(self.units[0], total, spec.gain, (spec.y_lo, spec.y_hi), out)
-            return found if spec.fine is None else self._refine(found, total, spec.fine)
-        ends = [(spec.tile_lo[i], spec.tile_hi[i]) for i in range(len(self.tiles))]
-        codes = (
-            self._convert(unit, part, spec.gain, end, spec.coded(*end))
-            for unit, part, end in zip(self.units, parts, ends, strict=False)
+    def _read(self, driven: Float, tile: int, columns: slice, first: int, out: Float) -> None:
+        """Write the column outputs of one row tile, of samples from number `first` on."""
+        self.hardware.crossbar.read_block(
+            self.arrays[tile], driven, columns, seed=self._seeds[tile], first_sample=first, out=out
         )
-        z = next(codes)
-        for code in codes:
-            z += code
-        if spec.activation is None:
-            return z + spec.bias
-        one = np.ones_like(spec.gain)
-        z = fake_quantize(z, spec.y_lo, spec.y_hi, self.hardware.mapping.input_bits)
-        return self._convert(self.units[-1], z, one, (spec.y_lo, spec.y_hi), out)
 
-    def _refine(self, out: Float, y: Float, fine: LayerSpec) -> Float:
-        """Return the outputs with the fine unit's codes where they lie in its range."""
-        assert self.fine_unit is not None
-        clipped = self.hardware.counters.clipped
-        ends = (fine.y_lo, fine.y_hi), (fine.out_lo, fine.out_hi)
-        take_inside(out, self._convert(self.fine_unit, y, fine.gain, *ends), fine)
-        self.hardware.counters.clipped = clipped  # what leaves the fine range is meant to
+    def _count_reads(self, samples: int) -> list[int]:
+        """Return the number of each tile's first sample, and count these."""
+        before = list(self.reads)
+        self.reads = [count + samples for count in self.reads]
+        return before
+
+    def _convert_sum(self, driven: list[Float]) -> Float:
+        """Return what the ACAM units, or the digital sum of their codes, give for row tiles."""
+        out = np.empty((len(driven[0]), len(self.spec.gain)), np.float32)
+        first = self._count_reads(len(out))
+
+        def fill(place: tuple[slice, slice]) -> int:
+            rows, columns = place
+            with in_place(out, place) as block:
+                samples = [
+                    (part[rows], n + rows.start) for part, n in zip(driven, first, strict=True)
+                ]
+                return self._fill(block, samples, columns)
+
+        clipped = sum(run_all(fill, blocks(*out.shape), self.threads))
+        counters = self.hardware.counters
+        counters.conversions += out.size * (len(self._conversions) + (self._fine is not None))
+        if self.spec.activation not in FLAT_ABOVE:  # there, what leaves the line saturates as meant
+            counters.clipped += clipped
         return out
 
-    def _convert(self, unit: AcamUnit, y: Float, gain: Float, line: Ends, out: Ends) -> Float:
-        """Return values between the ends `out` of a unit's codes; `line` is its data line."""
-        (low, high), (bottom, top) = line, out
-        width = high - low
-        values, clipped = self.hardware.acam.convert_values(
-            unit, y, gain / width, -low / width, base=bottom, width=top - bottom
-        )
-        self.hardware.counters.conversions += y.size
-        if self.spec.activation not in FLAT_ABOVE:  # there, what leaves the line saturates as meant
-            self.hardware.counters.clipped += clipped
-        return values
+    def _fill(self, out: Float, samples: list[tuple[Float, int]], columns: slice) -> int:
+        """Fill one block of outputs; returns how many inputs of ACAM units were clipped."""
+        clipped = 0
+        for tile, (driven, first) in enumerate(samples):
+            y = np.empty_like(out) if tile else out
+            self._read(driven, tile, columns, first, y)
+            if self.digital_sum:
+                clipped += self._convert(self._conversions[tile], y, columns)
+            if tile:
+                out += y
+        if not self.digital_sum:
+            return self._convert_ranges(out, columns)
+        if self.spec.activation is None:
+            out += self.spec.bias[columns]
+            return clipped
+        ends = self.spec.y_lo[columns], self.spec.y_hi[columns]
+        out[:] = fake_quantize(out, *ends, self.hardware.mapping.input_bits)
+        return clipped + self._convert(self._conversions[-1], out, columns)
+
+    def _convert_ranges(self, out: Float, columns: slice) -> int:
+        """Convert, and take the fine unit's codes where outputs lie in its range."""
+        if self._fine is None:
+            return self._convert(self._conversions[0], out, columns)
+        y = out.copy()
+        clipped = self._convert(self._conversions[0], out, columns)
+        self._convert(self._fine, y, columns)  # what leaves the fine range is meant to
+        assert self.spec.fine is not None
+        take_inside(out, y, self.spec.fine, columns)
+        return clipped
+
+    def _convert(self, conversion: Conversion, y: Float, columns: slice) -> int:
+        """Replace column outputs by values of codes; returns how many inputs were clipped."""
+        return conversion.run(y, columns)

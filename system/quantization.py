@@ -77,6 +77,10 @@ class Mapping:
         read-out stage of higher gain, whose range ends this many standard deviations from the mean
         of the column's outputs. Its code is taken where the first unit says that the output is
         inside (gain ranging). With activations that become flat only the upper end is nearer.
+    output_trim : bool
+        After programming, the mean error of each column over the recorded inputs of its layer is
+        measured on the chip, once, and taken off by the offset of its read-out (and of the bias):
+        calibration of every chip, which the paper does without.
     output_copies : int
         ACAM units in parallel on each data line; their codes are added digitally. Threshold noise
         falls with the root of their number; area and energy grow with it.
@@ -102,6 +106,7 @@ class Mapping:
     output_lift: float = 0.0
     line_start: float = 0.0
     output_fine: float = 0.0
+    output_trim: bool = False
     output_copies: int = 1
     product_copies: int = 1
 

@@ -35,10 +35,10 @@ def compile_tables(lo, hi, bit, gray, cells):
     )
 
 
-def convert(table, y, scale, shift, bottom, values):
-    """Look every input up on its own; returns codes or values, and the clipped count."""
+def convert(table, y, scale, shift, bottom, ends):
+    """Look every input up on its own; returns base + step * code, and the clipped count."""
     cells = table.shape[1]
-    out = np.zeros(y.shape, np.float32 if values.size else table.dtype)
+    out = np.zeros(y.shape)
     clipped = 0
     with np.errstate(over="ignore"):
         position = (y * scale + shift) * np.float32(cells)
@@ -48,7 +48,7 @@ def convert(table, y, scale, shift, bottom, values):
             clipped += not bottom <= t <= cells
             cell = int(min(max(t, 0), cells - 1))
             code = table[0 if table.shape[0] == 1 else j, cell]
-            out[b, j] = values[code] if values.size else code
+            out[b, j] = ends[0][j] + ends[1][j] * float(code)
     return out, clipped
 
 

@@ -17,7 +17,6 @@ from numba import njit, prange
 _SHIFT = 16
 _FRACTION = np.float32(1.0 / 65536.0)
 _RUN = 256  # outputs that narrow units convert in one go
-_SAMPLES = 1024  # samples of few columns that a thread takes at a time
 
 
 @njit(cache=True, nogil=True)
@@ -255,15 +254,15 @@ def compile_tables(lo, hi, bit, gray, offset, denominator, table):  # type: igno
 
 
 @njit(cache=True, nogil=True)
-def _convert_run(table, cells, y, line, offset, bottom, values, ends, index, out):  # type: ignore[no-untyped-def]
+def _convert_run(entries, cells, y, line, offset, bottom, ends, index, code, out):  # type: ignore[no-untyped-def]
     """Convert a run of outputs that lie next to each other; returns how many were clipped.
 
-    ``line`` holds scale and shift, ``ends`` base and width, and ``offset`` the start of the table
-    of each output of the run.
+    ``line`` and ``ends`` are those of the run, ``offset`` is where the table of each output
+    starts. One pass an operation: all but the look-up vectorise.
     """
     top, last = np.float32(cells), np.uint32(cells - 1)
     zero = np.float32(0.0)
-    scale, shift, base, width = line[0], line[1], ends[0], ends[1]
+    scale, shift, base, step = line[0], line[1], ends[0], ends[1]
     inside = 0
     for j in range(y.size):
         t = (y[j] * scale[j] + shift[j]) * top
@@ -271,69 +270,16 @@ def _convert_run(table, cells, y, line, offset, bottom, values, ends, index, out
         t = t if t > zero else zero
         t = t if t < top else top
         index[j] = offset[j] + min(np.uint32(np.int32(t)), last)
-    if values.size:
-        for j in range(y.size):
-            out[j] = base[j] + width[j] * values[table[index[j]]]
-    else:
-        for j in range(y.size):
-            out[j] = table[index[j]]
+    for j in range(y.size):
+        code[j] = entries[index[j]]
+    for j in range(y.size):
+        out[j] = base[j] + step[j] * np.float32(code[j])
     return y.size - inside
 
 
 @njit(cache=True, nogil=True)
-def _convert_wide(table, y, line, bottom, values, ends, out, first, last):  # type: ignore[no-untyped-def]
-    """Convert all samples of the columns first..last, whose tables stay in the cache."""
-    cells = table.shape[1]
-    top, final, zero = np.float32(cells), np.uint32(cells - 1), np.float32(0.0)
-    shared = table.shape[0] == 1
-    entries = table.reshape(-1) if shared else table[first:last].reshape(-1)
-    width = last - first
-    offset, index = np.zeros(width, np.uint32), np.empty(width, np.uint32)
-    for j in range(0 if shared else width):
-        offset[j] = np.uint32(j) * np.uint32(cells)
-    scale, shift = line[0, first:last].copy(), line[1, first:last].copy()
-    low, span = ends[0, first:last].copy(), ends[1, first:last].copy()
-    inside = 0
-    for b in range(y.shape[0]):
-        for j in range(width):
-            t = (y[b, first + j] * scale[j] + shift[j]) * top
-            inside += (t >= bottom) & (t <= top)
-            t = t if t > zero else zero
-            t = t if t < top else top
-            index[j] = offset[j] + min(np.uint32(np.int32(t)), final)
-        if values.size:
-            for j in range(width):
-                out[b, first + j] = low[j] + span[j] * values[entries[index[j]]]
-        else:
-            for j in range(width):
-                out[b, first + j] = entries[index[j]]
-    return y.shape[0] * width - inside
-
-
-@njit(cache=True, nogil=True)
-def _convert_narrow(table, y, line, bottom, values, ends, out):  # type: ignore[no-untyped-def]
-    """Convert samples of few columns, many samples in one run."""
-    columns, cells = y.shape[1], table.shape[1]
-    together = max(1, _RUN // max(columns, 1))
-    offset = np.zeros(together * columns, np.uint32)
-    index = np.empty(offset.size, np.uint32)
-    lines, every = np.empty((2, offset.size), np.float32), np.empty((2, offset.size), np.float32)
-    for j in range(offset.size):
-        offset[j] = np.uint32(j % columns) * np.uint32(cells if table.shape[0] > 1 else 0)
-        lines[:, j], every[:, j] = line[:, j % columns], ends[:, j % columns]
-    entries, flat, result = table.reshape(-1), y.reshape(-1), out.reshape(-1)
-    clipped = 0
-    for lo in range(0, flat.size, max(offset.size, 1)):
-        hi = min(flat.size, lo + offset.size)
-        clipped += _convert_run(
-            entries, cells, flat[lo:hi], lines, offset, bottom, values, every, index, result[lo:hi]
-        )
-    return clipped
-
-
-@njit(cache=True, nogil=True)
-def convert(table, y, line, bottom, values, ends, out, block):  # type: ignore[no-untyped-def]
-    """Convert ``u = y * scale + shift`` through the step tables on one thread.
+def convert(table, y, line, bottom, ends, out):  # type: ignore[no-untyped-def]
+    """Convert ``u = y * scale + shift`` through the step tables.
 
     Parameters
     ----------
@@ -343,44 +289,32 @@ def convert(table, y, line, bottom, values, ends, out, block):  # type: ignore[n
         Scale and shift.
     bottom : float32
         Inputs below it count as clipped: 0, or -inf where the line is meant to saturate.
-    values : (codes,) float32 array
-        Value of each code; empty: emit the codes themselves.
     ends : (2, columns) float32 array
-        Base and width: with values, what is emitted is ``base + width * value``.
-    out : (batch, columns) array, overwritten.
-    block : int
-        Columns whose tables fit the second-level cache together.
+        Base and step: what is emitted is ``base + step * code``.
+    out : (batch, columns) array, overwritten; may be ``y``.
 
     Returns
     -------
     clipped : int
         Inputs outside [bottom, 1], NaN included.
     """
-    columns = y.shape[1]
-    if columns <= block:
-        return _convert_narrow(table, y, line, bottom, values, ends, out)
-    clipped = 0
-    for first in range(0, columns, block):
-        last = min(first + block, columns)
-        clipped += _convert_wide(table, y, line, bottom, values, ends, out, first, last)
-    return clipped
-
-
-@njit(cache=True, nogil=True, parallel=True)
-def convert_parallel(table, y, line, bottom, values, ends, out, block):  # type: ignore[no-untyped-def]
-    """Multi-threaded twin of `convert`: the same bits."""
     batch, columns = y.shape
+    cells, entries = table.shape[1], table.reshape(-1)
+    together = min(max(1, _RUN // max(columns, 1)), max(batch, 1))  # samples of one run
+    size = together * columns
+    offset, index = np.zeros(size, np.uint32), np.empty(size, np.uint32)
+    code = np.empty(size, table.dtype)
+    lines, every = np.empty((2, size), np.float32), np.empty((2, size), np.float32)
+    for j in range(size):
+        offset[j] = np.uint32(j % columns) * np.uint32(cells if table.shape[0] > 1 else 0)
+        lines[:, j], every[:, j] = line[:, j % columns], ends[:, j % columns]
     clipped = 0
-    if columns <= block:
-        for part in prange((batch + _SAMPLES - 1) // _SAMPLES):
-            r = part * _SAMPLES
-            s = min(r + _SAMPLES, batch)
-            clipped += _convert_narrow(table, y[r:s], line, bottom, values, ends, out[r:s])
-        return clipped
-    for part in prange((columns + block - 1) // block):
-        first = part * block
-        last = min(first + block, columns)
-        clipped += _convert_wide(table, y, line, bottom, values, ends, out, first, last)
+    for low in range(0, batch, together):
+        high = min(low + together, batch)
+        flat, result = y[low:high].reshape(-1), out[low:high].reshape(-1)
+        clipped += _convert_run(
+            entries, cells, flat, lines, offset, bottom, every, index, code, result
+        )
     return clipped
 
 

@@ -160,7 +160,7 @@ def _correct_row(y, power, common, terms):
         y[c] += power * (terms[0, c] * y[c] + terms[1, c] * common)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def correct(y, driven, common, terms):
     """Per-column correction of the product, in place: ``y += q (c0 y + c1 s)``.
 
@@ -177,13 +177,3 @@ def correct(y, driven, common, terms):
     for m in range(y.shape[0]):
         power, current = _moments(driven[m], common)
         _correct_row(y[m], power, current, terms)
-
-
-@njit(cache=True, parallel=True)
-def correct_parallel(y, driven, common, terms):
-    """Do :func:`correct` on all threads."""
-    chunk = 16
-    for block in prange((y.shape[0] + chunk - 1) // chunk):
-        for m in range(block * chunk, min(y.shape[0], (block + 1) * chunk)):
-            power, current = _moments(driven[m], common)
-            _correct_row(y[m], power, current, terms)

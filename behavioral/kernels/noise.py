@@ -241,7 +241,7 @@ def _add_noise_block(y, variance, key, first, table):
             y[m, c] += math.sqrt(max(variance[m, c], zero)) * normals[row + c]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def add_noise(y, variance, table, key, first):
     """Add normals to y, in place.
 
@@ -258,15 +258,5 @@ def add_noise(y, variance, table, key, first):
     """
     step = max(1, _CHUNK // max(1, y.shape[1]))
     for lo in range(0, y.shape[0], step):
-        hi = min(y.shape[0], lo + step)
-        _add_noise_block(y[lo:hi], variance[lo:hi], key, first + np.uint64(lo), table)
-
-
-@njit(cache=True, parallel=True)
-def add_noise_parallel(y, variance, table, key, first):
-    """Do :func:`add_noise` on all threads: the same numbers."""
-    step = max(1, _CHUNK // max(1, y.shape[1]))
-    for block in prange((y.shape[0] + step - 1) // step):
-        lo = block * step
         hi = min(y.shape[0], lo + step)
         _add_noise_block(y[lo:hi], variance[lo:hi], key, first + np.uint64(lo), table)

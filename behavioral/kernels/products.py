@@ -11,34 +11,40 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
+_LANE = np.uint64(0xFFFF)  # four codes lie in one 64-bit word: adding words adds codes
+_S16, _S32, _S48 = np.uint64(16), np.uint64(32), np.uint64(48)
+
 
 @njit(cache=True, nogil=True)
-def _encode_row(x, gain, logs, first, step, section, block, level, code):  # type: ignore[no-untyped-def]
-    """One row of `encode`, one pass an operation; returns (shift, clipped)."""
+def _encode_row(x, gain, shares, logs, offset, section, block, index, code):  # type: ignore[no-untyped-def]
+    """One row of `encode`, one pass an operation; returns (shift, clipped).
+
+    ``offset`` is where the table of each value starts in the flat ``logs``.
+    """
     top, size = np.float32(logs.shape[1] - 1), x.size
-    last, zero = np.uint16(logs.shape[1] - 1), np.uint16(section // 2 - 1)
-    inside = 0
+    limit, entries = top + np.float32(1.0), logs.reshape(-1)
+    nothing, zero = np.uint16(0), np.uint16(section // 2 - 1)
+    inside = np.int32(0)
     for k in range(size):
-        t = abs(x[k]) * gain + np.float32(0.5)
-        below = t < top + np.float32(1.0)  # false for NaN as well
-        inside += below
-        level[k] = np.uint16(np.int32(t if below else top))
-    units = logs.shape[0]
-    for start in range(0, size, units):  # runs over the units without a division
-        for k in range(start, min(start + units, size)):
-            code[k] = logs[first + (k - start) * step, min(level[k], last)]
+        t = abs(x[k]) * (gain * shares[k]) + np.float32(0.5)
+        inside += np.int32(t < limit)  # false for NaN as well
+        t = t if t < limit else top
+        index[k] = offset[k] + np.uint32(np.int32(t))
+    for k in range(size):
+        code[k] = entries[index[k]]
     least = zero
+    if block:
+        for k in range(size):
+            least = min(least, code[k])
+    shift, negative = least if least < zero else nothing, np.uint16(section)
     for k in range(size):
-        least = min(least, code[k])
-    shift = least if block and least < zero else np.uint16(0)
-    for k in range(size):
-        fallen = code[k] - shift if code[k] != zero else zero
-        code[k] = fallen + np.uint16(section) * np.uint16(x[k] < np.float32(0.0))
+        fallen = code[k] - (shift if code[k] != zero else nothing)
+        code[k] = fallen + (negative if x[k] < np.float32(0.0) else nothing)
     return np.int64(shift), size - inside
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def encode(x, ceiling, logs, section, block, by_row, code, shift):  # type: ignore[no-untyped-def]
+def encode(x, ceiling, shares, logs, section, block, by_row, code, shift):  # type: ignore[no-untyped-def]
     """Convert values to packed log codes: sign, linear DAC code, log table of the unit.
 
     Parameters
@@ -46,6 +52,8 @@ def encode(x, ceiling, logs, section, block, by_row, code, shift):  # type: igno
     x : (batch, rows, k) float32 array
     ceiling : (batch, rows) float32 array
         Magnitude of the highest DAC code, > 0; larger values saturate.
+    shares : (k,) float32 array
+        Factor on each place in a row before it is compared with the ceiling.
     logs : (units, levels) uint16 array
         Attenuation for each DAC code.
     section : int
@@ -61,136 +69,103 @@ def encode(x, ceiling, logs, section, block, by_row, code, shift):  # type: igno
     clipped : int
         Values beyond the ceiling, NaN included.
     """
-    rows, units = x.shape[1], logs.shape[0]
-    top = np.float32(logs.shape[1] - 1)
-    chunk = 16
+    rows, size, (units, levels) = x.shape[1], x.shape[2], logs.shape
+    top = np.float32(levels - 1)
+    chunk = max(16, 16384 // max(size, 1))
     clipped = 0
     for job in prange((x.shape[0] * rows + chunk - 1) // chunk):
-        level = np.empty(x.shape[2], np.uint16)
+        offset, index = np.zeros(size, np.uint32), np.empty(size, np.uint32)
+        for k in range(0 if by_row else size):
+            offset[k] = np.uint32(k % units) * np.uint32(levels)
         for r in range(np.int64(job) * chunk, min((np.int64(job) + 1) * chunk, x.shape[0] * rows)):
             z, m = r // rows, r % rows
+            if by_row:
+                offset[:] = np.uint32(m % units) * np.uint32(levels)
             shift[z, m], outside = _encode_row(
-                x[z, m], top / ceiling[z, m], logs, m % units if by_row else 0, int(not by_row),
-                section, block, level, code[z, m],
+                x[z, m], top / ceiling[z, m], shares, logs, offset, section, block, index,
+                code[z, m],
             )  # fmt: skip
             clipped += outside
     return clipped
 
 
 @njit(cache=True, nogil=True)
-def _dot(left, right, table, index, start, stop):  # type: ignore[no-untyped-def]
-    """Sum ``table[left + right]`` over entries ``start`` to ``stop``."""
-    for k in range(start, stop):  # vectorises
-        index[k] = left[k] + right[k]
-    a, b, c, d = np.int32(0), np.int32(0), np.int32(0), np.int32(0)
-    whole = start + (stop - start) // 4 * 4
-    for k in range(start, whole, 4):
-        a += table[index[k]]
-        b += table[index[k + 1]]
-        c += table[index[k + 2]]
-        d += table[index[k + 3]]
-    for k in range(whole, stop):
-        a += table[index[k]]
-    return a + b + c + d
+def _sums(word, table):  # type: ignore[no-untyped-def]
+    """Return two halves of the sum of what a table holds for the four codes of a word."""
+    first = np.int32(table[word & _LANE]) + np.int32(table[(word >> _S32) & _LANE])
+    second = np.int32(table[(word >> _S16) & _LANE]) + np.int32(table[word >> _S48])
+    return first, second
 
 
 @njit(cache=True, nogil=True)
-def _dot4(left, start, right, table, index, length, totals):  # type: ignore[no-untyped-def]
-    """Four such sums at once, of rows ``start`` and following, over the first ``length`` entries.
+def _columns(left, b, tables, first, last, n_limit, words, a_scale, b_scale, out):  # type: ignore[no-untyped-def]
+    """Fill output columns ``first`` to ``last`` of one batch entry, two rows at a time.
 
-    The additions vectorise into ``index``; four independent sums keep the loads busy.
+    Two rows share what they read of ``b``, and four independent sums keep the loads busy.
     """
-    for r in range(4):
-        for k in range(length):
-            index[r, k] = left[start + r, k] + right[k]
-    a, b, c, d = np.int32(0), np.int32(0), np.int32(0), np.int32(0)
-    for k in range(length):
-        a += table[index[0, k]]
-        b += table[index[1, k]]
-        c += table[index[2, k]]
-        d += table[index[3, k]]
-    totals[0], totals[1], totals[2], totals[3] = a, b, c, d
-
-
-@njit(cache=True, nogil=True)
-def _few_rows(a, b, tables, z, first, last, n_limit, k_limit, a_scale, b_scale, out):  # type: ignore[no-untyped-def]
-    """`_columns` for fewer than four rows, as in token-by-token decoding."""
-    index = np.empty(a.shape[2], np.uint16)
+    count = left.shape[0]
     for n in range(first, last):
-        table, right = tables[n % tables.shape[0]], b[z, n]
-        for m in range(a.shape[1]):
-            total = np.int32(0)
-            if n < n_limit[m]:
-                total = _dot(a[z, m], right, table, index, 0, k_limit[m])
-            out[z, m, n] = np.float32(total) * (a_scale[z, m] * b_scale[z, n])
+        table, right, scale = tables[n % tables.shape[0]], b[n], b_scale[n]
+        for m in range(0, count, 2):
+            other = min(m + 1, count - 1)
+            reach, alone = max(words[m], words[other]), other == m
+            if n >= max(n_limit[m], n_limit[other]):
+                reach = 0
+            row, twin = left[m], left[other]
+            s0, s1, s2, s3 = np.int32(0), np.int32(0), np.int32(0), np.int32(0)
+            if alone:
+                for k in range(reach):
+                    s, t = _sums(row[k] + right[k], table)
+                    s0, s1 = s0 + s, s1 + t
+            else:
+                for k in range(reach):
+                    s, t = _sums(row[k] + right[k], table)
+                    s0, s1 = s0 + s, s1 + t
+                    s, t = _sums(twin[k] + right[k], table)
+                    s2, s3 = s2 + s, s3 + t
+                total = s2 + s3 if n < n_limit[other] else np.int32(0)
+                out[other, n] = np.float32(total) * (a_scale[other] * scale)
+            total = s0 + s1 if n < n_limit[m] else np.int32(0)
+            out[m, n] = np.float32(total) * (a_scale[m] * scale)
 
 
 @njit(cache=True, nogil=True)
-def _columns(a, b, tables, z, first, last, n_limit, k_limit, a_scale, b_scale, out):  # type: ignore[no-untyped-def]
-    """Fill output columns ``first`` to ``last`` of batch entry ``z``, four rows at a time."""
-    left, count = a[z], a.shape[1]
-    if count < 4:
-        _few_rows(a, b, tables, z, first, last, n_limit, k_limit, a_scale, b_scale, out)
-        return
-    index = np.empty((4, a.shape[2]), np.uint16)
-    line = np.empty(a.shape[2], np.uint16)
-    totals = np.empty(4, np.int32)
-    blocks = (count + 3) // 4
-    n_shared, k_shared = np.zeros(blocks, np.int64), np.zeros(blocks, np.int64)
-    for block in range(count // 4):  # what four whole rows have in common
-        n_shared[block] = n_limit[4 * block : 4 * block + 4].min()
-        k_shared[block] = k_limit[4 * block : 4 * block + 4].min()
-    for n in range(first, last):
-        table, right = tables[n % tables.shape[0]], b[z, n]
-        for block in range(blocks):
-            start = 4 * block
-            shared = k_shared[block] if n < n_shared[block] else 0
-            totals[:] = 0
-            if shared > 0:
-                _dot4(left, start, right, table, index, shared, totals)
-            for m in range(start, min(start + 4, count)):
-                total = totals[m - start]
-                if n >= n_limit[m]:
-                    total = np.int32(0)
-                elif k_limit[m] > shared:
-                    total += _dot(left[m], right, table, line, shared, k_limit[m])
-                out[z, m, n] = np.float32(total) * (a_scale[z, m] * b_scale[z, n])
-
-
-@njit(cache=True, nogil=True)
-def matmul(a, b, tables, n_limit, k_limit, a_scale, b_scale, out):  # type: ignore[no-untyped-def]
+def matmul(a, b, tables, n_limit, words, a_scale, b_scale, out):  # type: ignore[no-untyped-def]
     """Sum over k of ``table_n[a_mk + b_nk]``, scaled, on one thread.
 
     Parameters
     ----------
-    a : (batch, m, k) uint16 array
-    b : (batch, n or more, k or more) uint16 array
+    a : (batch, m, k / 4) uint64 array
+        Four packed codes a word.
+    b : (batch, n or more, k / 4 or more) uint64 array
     tables : (units, 3 * section) int16 array
         Signed linear exp codes; output column n uses unit n modulo units.
-    n_limit, k_limit : (m,) int64 arrays
-        Row m computes columns below ``n_limit`` (others are 0) and sums the entries below
-        ``k_limit``, which is at most k.
+    n_limit, words : (m,) int64 arrays
+        Row m computes columns below ``n_limit`` (others are 0), and has codes other than that of
+        zero in its first ``words`` words only.
     a_scale : (batch, m) float32 array
     b_scale : (batch, n or more) float32 array
     out : (batch, m, n) float32 array, overwritten.
     """
     for z in range(a.shape[0]):
-        _columns(a, b, tables, z, 0, out.shape[2], n_limit, k_limit, a_scale, b_scale, out)
+        _columns(
+            a[z], b[z], tables, 0, out.shape[2], n_limit, words, a_scale[z], b_scale[z], out[z]
+        )
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def matmul_parallel(a, b, tables, n_limit, k_limit, a_scale, b_scale, out):  # type: ignore[no-untyped-def]
+def matmul_parallel(a, b, tables, n_limit, words, a_scale, b_scale, out):  # type: ignore[no-untyped-def]
     """Multi-threaded twin of `matmul`; integer sums make the bits the same."""
     width = 16
     blocks = (out.shape[2] + width - 1) // width
     for job in prange(a.shape[0] * blocks):
         z, first = np.int64(job) // blocks, np.int64(job) % blocks * width
         last = min(first + width, out.shape[2])
-        _columns(a, b, tables, z, first, last, n_limit, k_limit, a_scale, b_scale, out)
+        _columns(a[z], b[z], tables, first, last, n_limit, words, a_scale[z], b_scale[z], out[z])
 
 
 @njit(cache=True, nogil=True)
-def multiply(a, b, tables, a_scale, b_scale, out):  # type: ignore[no-untyped-def]
+def multiply(a, b, tables, a_scale, b_scale, scales, out):  # type: ignore[no-untyped-def]
     """Element-wise ``table_k[a_mk + b_mk]``, scaled; entry k of a row uses unit k modulo units.
 
     Parameters
@@ -198,15 +173,39 @@ def multiply(a, b, tables, a_scale, b_scale, out):  # type: ignore[no-untyped-de
     a, b : (rows, k) uint16 arrays
     tables : (units, 3 * section) int16 array
     a_scale, b_scale : (rows,) float32 arrays
+    scales : (k,) float32 array
+        Factor on each place in a row.
     out : (rows, k) float32 array, overwritten.
     """
-    units = tables.shape[0]
+    size, (units, length) = a.shape[1], tables.shape
+    entries, index = tables.reshape(-1), np.empty(a.shape[1], np.uint32)
+    offset, found = np.empty(size, np.uint32), np.empty(size, np.int16)
+    for k in range(size):
+        offset[k] = np.uint32(k % units) * np.uint32(length)
     for m in range(a.shape[0]):
-        scale = a_scale[m] * b_scale[m]
-        for first in range(0, a.shape[1], units):
-            for k in range(first, min(first + units, a.shape[1])):
-                word = np.int64(a[m, k]) + np.int64(b[m, k])
-                out[m, k] = np.float32(tables[k - first, word]) * scale
+        left, right, line, scale = a[m], b[m], out[m], a_scale[m] * b_scale[m]
+        for k in range(size):  # one pass an operation: all but the look-up vectorise
+            index[k] = offset[k] + np.uint32(left[k]) + np.uint32(right[k])
+        for k in range(size):
+            found[k] = entries[index[k]]
+        for k in range(size):
+            line[k] = np.float32(found[k]) * (scale * scales[k])
+
+
+@njit(cache=True, nogil=True)
+def _falls(scores, limit, delta, steps, zero, code):  # type: ignore[no-untyped-def]
+    """Code a row by how many steps its entries fall below the largest; returns if it is valid."""
+    peak, invalid = np.float32(-np.inf), np.int32(0)
+    for n in range(limit):
+        invalid += np.int32(not scores[n] < np.float32(np.inf))  # true for NaN as well
+        peak = max(peak, scores[n])
+    used = limit if peak > np.float32(-np.inf) and invalid == 0 else 0
+    for n in range(used):
+        fall = (peak - scores[n]) / delta + np.float32(0.5)
+        code[n] = np.uint16(np.int32(fall if fall < steps else steps))
+    for n in range(used, code.size):
+        code[n] = zero
+    return invalid == 0
 
 
 @njit(cache=True, nogil=True)
@@ -215,20 +214,11 @@ def _softmax_row(scores, limit, delta, steps, logs, exps, zero, code):  # type: 
 
     Returns the attenuation of the mantissa, its power of two, and whether the row is invalid.
     """
-    peak = np.float32(-np.inf)
-    invalid = False
-    for n in range(limit):
-        invalid |= not scores[n] < np.float32(np.inf)  # true for NaN as well
-        peak = max(peak, scores[n])
-    total, unit = np.int64(0), 0
-    for n in range(code.size):
-        fall = steps
-        if n < limit and scores[n] > np.float32(-np.inf) and not invalid:
-            fall = (peak - scores[n]) / delta + np.float32(0.5)
-        step = np.int64(fall) if fall < steps else zero
-        code[n] = step
-        total += np.int64(exps[unit, step])
-        unit = unit + 1 if unit + 1 < exps.shape[0] else 0
+    invalid = not _falls(scores, limit, delta, steps, zero, code)
+    total, units = np.int64(0), exps.shape[0]
+    for first in range(0, limit, units):
+        for n in range(first, min(first + units, limit)):
+            total += np.int64(exps[n - first, code[n]])
     power, mantissa = 0, total
     while mantissa >= logs.size:  # keep the leading bits, rounded
         power += 1

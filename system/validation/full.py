@@ -1,12 +1,14 @@
 """Whole layers, or the whole network, in ngspice: every column and every ACAM unit.
 
-Equal stimuli of a column are simulated once; ngspice gives equal netlists equal answers.
+Equal stimuli of a column are simulated once; ngspice gives equal netlists equal answers. Of the
+halves of an ACAM row only those transients run from which all others follow: see `bracket`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -16,14 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from behavioral.acam import AcamUnit
 from behavioral.library import Library
 from behavioral.threads import one_blas_thread
 from circuits.cache import Cache
 from circuits.errors import ParameterError
 from circuits.plan import WorkerPool, default_workers, simulator_version
+from system.conversion import Conversion
 from system.engine import AnalogOps, layer_tensors
-from system.layer_spec import Ends
 from system.linear import AnalogLinear, Chip
 from system.models.llama import Llama
 from system.models.ops import Activation, Array
@@ -31,11 +32,11 @@ from system.models.patches import Convolution
 from system.networks import Network
 from system.quantization import Float
 from system.validation.point import unknown_layer
-from system.validation.replay import column_outputs, line_position, search_codes
+from system.validation.replay import column_outputs, search_codes
 from system.validation.sampling import hardware_of
 
 STIMULI_AT_ONCE = 1024  # of a tile: bounds the netlists in memory
-SEARCHES_AT_ONCE = 128
+KINDS = ("columns", "searches")
 
 
 class Meter(WorkerPool):
@@ -72,6 +73,15 @@ class MeteredCache(Cache):
 
 
 @dataclass
+class Effort:
+    """Netlists simulated in this run, those found in the cache, and the simulators' seconds."""
+
+    circuits: int = 0
+    cached: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
 class LayerRun:
     """What one layer needed, and how its codes compare with the model's at the same inputs.
 
@@ -79,7 +89,7 @@ class LayerRun:
     ----------
     products, conversions : column outputs and ACAM conversions of the images.
     simulated_products, simulated_conversions : those left when equal ones are done once.
-    ngspice_s : seconds in which simulators ran for this layer, in this run.
+    columns, searches : what ngspice did for them.
     differences : of output codes, ngspice minus model: difference -> conversions.
     """
 
@@ -87,8 +97,14 @@ class LayerRun:
     conversions: int = 0
     simulated_products: int = 0
     simulated_conversions: int = 0
-    ngspice_s: float = 0.0
+    columns: Effort = field(default_factory=Effort)
+    searches: Effort = field(default_factory=Effort)
     differences: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def ngspice_s(self) -> float:
+        """Seconds in which simulators ran for this layer, in this run."""
+        return self.columns.seconds + self.searches.seconds
 
     @property
     def code_equal(self) -> float:
@@ -109,54 +125,77 @@ class LayerRun:
 class SpiceLinear(AnalogLinear):
     """A layer whose products and conversions are simulated in ngspice."""
 
+    threads = 1  # simulators run in parallel, and one counts their time
+
     def __init__(self, *args: Any, meter: Meter, cache: MeteredCache):
         super().__init__(*args)
         self.run = LayerRun()
         self.meter, self.cache = meter, cache
 
-    def multiply(self, drive: Float, tile: int) -> Float:
-        """Return the column outputs (n, out) of one row tile from ngspice."""
-        rows = np.zeros_like(drive)
-        rows[:, self.tiles[tile]] = np.clip(drive[:, self.tiles[tile]], -1.0, 1.0)
-        unique, place = np.unique(rows, axis=0, return_inverse=True)
-        columns = np.arange(self.arrays[tile].cols)
-        self.run.products += len(drive) * len(columns)
-        self.run.simulated_products += len(unique) * len(columns)
-        parts = [
-            column_outputs(self, tile, columns, part, executor=self.meter, cache=self.cache)
-            for part in self._batches(unique, STIMULI_AT_ONCE, f"tile {tile}")
-        ]
-        return np.concatenate(parts).astype(np.float32)[place.ravel()]
+    def _convert_sum(self, driven: list[Float]) -> Float:
+        """Do all samples and columns at once: equal ones are simulated once."""
+        out = np.empty((len(driven[0]), len(self.spec.gain)), np.float32)
+        self._fill(out, [(part, 0) for part in driven], slice(0, out.shape[1]))
+        return out
 
-    def _multiply_patches(self, padded: Float, shape: Convolution, tile: int) -> Float:
-        return self.multiply(shape.patches(padded), tile)
+    def _drive_tile(self, drive: Float, tile: int) -> Float:
+        return np.clip(drive[:, self.tiles[tile]], -1.0, 1.0)
 
-    def _convert(self, unit: AcamUnit, y: Float, gain: Float, line: Ends, out: Ends) -> Float:
-        u = line_position(y, gain, line)
-        column = np.broadcast_to(np.arange(u.shape[1]), u.shape)
+    def _drive_patches(self, padded: Float, shape: Convolution, tile: int) -> Float:
+        return self._drive_tile(shape.patches(padded), tile)
+
+    def _read(self, driven: Float, tile: int, columns: slice, first: int, out: Float) -> None:
+        """Take the column outputs of one row tile from ngspice."""
+        unique, place = np.unique(driven, axis=0, return_inverse=True)
+        chosen = np.arange(columns.start, columns.stop)
+        self.run.products += len(driven) * len(chosen)
+        self.run.simulated_products += len(unique) * len(chosen)
+        with self._effort(self.run.columns):
+            parts = [
+                column_outputs(
+                    self, tile, chosen, self._whole(part, tile),
+                    executor=self.meter, cache=self.cache,
+                )
+                for part in self._batches(unique, f"tile {tile}")
+            ]  # fmt: skip
+        out[:] = np.concatenate(parts)[place.ravel()]
+
+    def _whole(self, part: Float, tile: int) -> Float:
+        """Return the drives of all row tiles, zero but for one."""
+        rows = np.zeros((len(part), self.tiles[-1].stop), np.float32)
+        rows[:, self.tiles[tile]] = part
+        return rows
+
+    def _convert(self, conversion: Conversion, y: Float, columns: slice) -> int:
+        u, unit = np.clip(conversion.position(y, columns), 0.0, 1.0), conversion.unit
+        column = np.broadcast_to(np.arange(columns.start, columns.stop), u.shape)
         pairs = np.stack([column.ravel().astype(np.float32), u.ravel()], axis=1)
         unique, place = np.unique(pairs, axis=0, return_inverse=True)
         self.run.conversions += u.size
         self.run.simulated_conversions += len(unique)
-        parts = [
-            search_codes(
-                self.hardware, unit, part[:, 0].astype(np.int64), part[:, 1],
-                executor=self.meter, cache=self.cache,
-            )
-            for part in self._batches(unique, SEARCHES_AT_ONCE, "ACAM")
-        ]  # fmt: skip
-        codes = np.concatenate(parts)[place.ravel()].reshape(u.shape)
-        model, _ = self.hardware.acam.convert(unit, u)
-        self._count(codes - model.astype(np.int64))
-        bottom, top = out
-        return np.asarray(bottom + (top - bottom) * unit.values[codes], np.float32)
+        with self._effort(self.run.searches):
+            found = search_codes(
+                self.hardware, unit, unique[:, 0].astype(np.int64), unique[:, 1],
+                bracketed=True, executor=self.meter, cache=self.cache,
+            )  # fmt: skip
+        codes = found[place.ravel()].reshape(u.shape)
+        self._count(codes - conversion.codes(y, columns))
+        y[:] = conversion.value(codes, columns)
+        return 0
 
-    def _batches(self, rows: Array, size: int, what: str) -> Any:
-        before = self.meter.seconds
-        starts = range(0, len(rows), size)
+    def _batches(self, rows: Array, what: str) -> Iterator[Array]:
+        starts = range(0, len(rows), STIMULI_AT_ONCE)
         for low in tqdm(starts, desc=f"{self.spec.name} {what}", unit="batch", disable=None):
-            yield rows[low : low + size]
-        self.run.ngspice_s += self.meter.seconds - before
+            yield rows[low : low + STIMULI_AT_ONCE]
+
+    @contextmanager
+    def _effort(self, effort: Effort) -> Iterator[None]:
+        """Add to `effort` what the simulators do inside."""
+        before = self.meter.circuits, self.cache.hits, self.meter.seconds
+        yield
+        effort.circuits += self.meter.circuits - before[0]
+        effort.cached += self.cache.hits - before[1]
+        effort.seconds += self.meter.seconds - before[2]
 
     def _count(self, differences: NDArray[np.int64]) -> None:
         for value, count in zip(*np.unique(differences, return_counts=True), strict=True):
@@ -193,8 +232,6 @@ class FullRun:
     equal_predictions : images given the same class by both.
     right, right_model : images given the right class by ngspice, and by the models.
     logit_lsb : largest difference of a logit, in codes of the last layer.
-    ngspice_s : seconds in which simulators ran, in this run; results from the cache cost none.
-    circuits, cached : netlists simulated in this run, and taken from the cache.
     model_s : seconds the models took for the same images, programming not included.
     whole : all layers ran in ngspice.
     """
@@ -205,16 +242,45 @@ class FullRun:
     right: int
     right_model: int
     logit_lsb: float
-    ngspice_s: float
-    circuits: int
-    cached: int
     model_s: float
     whole: bool
 
+    def effort(self, kind: str) -> Effort:
+        """Return what "columns" or "searches" of all layers took."""
+        parts: list[Effort] = [getattr(run, kind) for run in self.layers.values()]
+        return Effort(
+            sum(p.circuits for p in parts),
+            sum(p.cached for p in parts),
+            sum(p.seconds for p in parts),
+        )
+
+    @property
+    def ngspice_s(self) -> float:
+        """Seconds in which simulators ran, in this run; results from the cache cost none."""
+        return sum(self.effort(kind).seconds for kind in KINDS)
+
+    @property
+    def circuits(self) -> int:
+        """Netlists simulated in this run."""
+        return sum(self.effort(kind).circuits for kind in KINDS)
+
+    @property
+    def cached(self) -> int:
+        """Netlists whose results were in the cache."""
+        return sum(self.effort(kind).cached for kind in KINDS)
+
     @property
     def total_s(self) -> float:
-        """Seconds of all circuits in ngspice, those of the cache at the mean of the others."""
-        return self.ngspice_s * (self.circuits + self.cached) / max(self.circuits, 1)
+        """Seconds of all netlists; those of the cache at the mean of this run's of their kind.
+
+        NaN where the cache held all of a kind.
+        """
+        total = 0.0
+        for effort in map(self.effort, KINDS):
+            if effort.circuits or effort.cached:
+                mean = effort.seconds / effort.circuits if effort.circuits else np.nan
+                total += mean * (effort.circuits + effort.cached)
+        return total
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields for JSON."""
@@ -226,14 +292,25 @@ class FullRun:
             }
             for name, run in self.layers.items()
         }
-        return {**asdict(self), "layers": layers, "ngspice_s_with_cached": self.total_s}
+        names = ("ngspice_s", "circuits", "cached")
+        total = self.total_s if np.isfinite(self.total_s) else None
+        return {
+            **asdict(self),
+            "layers": layers,
+            **{name: getattr(self, name) for name in names},
+            "ngspice_s_with_cached": total,
+        }
 
     def __str__(self) -> str:
         width = max(len(name) for name in self.layers)
-        lines = [f"{'layer':{width}}  products  simulated  conversions  simulated  equal  agree"]
+        lines = [
+            f"{'layer':{width}}  products  simulated  seconds  conversions  simulated  seconds  "
+            "equal  agree"
+        ]
         lines += [
-            f"{name:{width}}  {r.products:8d}  {r.simulated_products:9d}  {r.conversions:11d}  "
-            f"{r.simulated_conversions:9d}  {r.code_equal:5.3f}  {r.code_agreement:5.3f}"
+            f"{name:{width}}  {r.products:8d}  {r.simulated_products:9d}  {r.columns.seconds:7.1f}"
+            f"  {r.conversions:11d}  {r.simulated_conversions:9d}  {r.searches.seconds:7.1f}  "
+            f"{r.code_equal:5.3f}  {r.code_agreement:5.3f}"
             for name, r in self.layers.items()
         ]
         lines.append(
@@ -245,10 +322,11 @@ class FullRun:
             f"ngspice {self.ngspice_s / 3600:.3f} h for {self.circuits} circuits of this run, "
             f"{self.cached} from the cache"
         )
-        if self.circuits and self.whole:
+        if self.whole and np.isfinite(self.total_s):
+            cached = ", cached circuits at the mean time of the others" if self.cached else ""
             lines[-1] += (
                 f"; the models {self.model_s:.4f} s: {self.total_s / self.model_s:,.0f} x per "
-                "image, cached circuits at the mean time of the others"
+                f"image{cached}"
             )
         return "\n".join(lines)
 
@@ -312,9 +390,6 @@ def run_full(
         right=int(np.sum(found == samples.labels)),
         right_model=int(np.sum(wanted == samples.labels)),
         logit_lsb=float(np.abs((logits - expected) / step).max()),
-        ngspice_s=meter.seconds,
-        circuits=meter.circuits,
-        cached=kept.hits,
         model_s=model_s,
         whole=len(runs) == len(ops.layers),
     )

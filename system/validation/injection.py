@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from behavioral.acam import AcamUnit
+from system.conversion import Conversion
 from system.engine import AnalogOps, layer_tensors
-from system.layer_spec import Ends
 from system.linear import AnalogLinear
 from system.models.ops import Activation, Array
 from system.quantization import Float
@@ -32,9 +31,7 @@ class Measured:
         self.errors = np.concatenate(pools).astype(np.float32)
         self.size = np.array([len(p) for p in pools], np.int64)
         self.start = np.cumsum(self.size) - self.size
-        differences, weights = report.confusions()
-        wrong = differences != 0
-        self.differences, self.weights = differences[wrong], weights[wrong]
+        self.wrong = {fine: _wrong(*report.confusions(fine)) for fine in (False, True)}
 
     def columns(self, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
         """Draw the replayed column (count,) whose errors each column takes."""
@@ -48,16 +45,25 @@ class Measured:
         place = np.minimum(place.astype(np.int64), self.size[columns] - 1)
         return self.errors[self.start[columns] + place]
 
-    def confuse(self, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.int64] | None:
-        """Draw what ngspice's codes exceed ours by, or None where no code differed."""
-        total = float(self.weights.sum())
+    def confuse(
+        self, shape: tuple[int, ...], rng: np.random.Generator, fine: bool = False
+    ) -> NDArray[np.int64] | None:
+        """Draw what ngspice's codes of one unit exceed ours by, or None where no code differed."""
+        differences, weights = self.wrong[fine]
+        total = float(weights.sum())
         if total == 0.0:
             return None
         out = np.zeros(shape, np.int64)
         hit = rng.random(shape, np.float32) < total
-        chances = self.weights / total
-        out[hit] = -rng.choice(self.differences, size=int(hit.sum()), p=chances)
+        out[hit] = -rng.choice(differences, size=int(hit.sum()), p=weights / total)
         return out
+
+
+def _wrong(
+    differences: NDArray[np.int64], weights: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the differences that are not 0, with their weights."""
+    return differences[differences != 0], weights[differences != 0]
 
 
 def _pools(replayed: ColumnErrors) -> list[NDArray[np.float64]]:
@@ -70,6 +76,7 @@ def _pools(replayed: ColumnErrors) -> list[NDArray[np.float64]]:
 class InjectedLinear(AnalogLinear):
     """A layer whose products and codes get measured errors while an injection is on."""
 
+    threads = 1  # blocks draw from one generator, in turn
     measured: Measured | None = None
     rng: np.random.Generator
     columns: list[NDArray[np.int64]]
@@ -81,20 +88,24 @@ class InjectedLinear(AnalogLinear):
             count = len(self.spec.gain)
             self.columns = [measured.columns(count, rng) for _ in self.tiles]
 
-    def _read(self, driven: Float, tile: int) -> Float:
-        y = super()._read(driven, tile)
+    def _read(self, driven: Float, tile: int, columns: slice, first: int, out: Float) -> None:
+        super()._read(driven, tile, columns, first, out)
         if self.measured is not None:
-            y -= self.measured.draw(self.columns[tile], len(y), self.rng) * lsb(self)
-        return y
+            followed = self.columns[tile][columns]
+            out -= self.measured.draw(followed, len(out), self.rng) * lsb(self)[columns]
 
-    def _convert(self, unit: AcamUnit, y: Float, gain: Float, line: Ends, out: Ends) -> Float:
-        values = super()._convert(unit, y, gain, line, out)
-        extra = None if self.measured is None else self.measured.confuse(values.shape, self.rng)
-        if extra is not None:
-            bottom, top = out
-            step = (top - bottom) / np.float32(2**unit.bits - 1)
-            np.clip(values + extra * step, bottom, top, out=values, casting="same_kind")
-        return values
+    def _convert(self, conversion: Conversion, y: Float, columns: slice) -> int:
+        clipped = super()._convert(conversion, y, columns)
+        if self.measured is None:
+            return clipped
+        bottom, top = (end[columns] for end in conversion.values)
+        step = (top - bottom) / np.float32(conversion.unit.top)  # of the sum of all copies' codes
+        fine = conversion.unit is self.fine_unit
+        for _ in range(conversion.unit.copies):
+            extra = self.measured.confuse(y.shape, self.rng, fine)
+            if extra is not None:
+                y[:] = np.clip(y + extra * step, bottom, top)
+        return clipped
 
 
 class InjectedOps(AnalogOps):

@@ -190,7 +190,6 @@ def test_nan_is_refused(model, identity):
         ({"bit": [3]}, "bits 3 to 3"),
         ({"bits": 40}, "1 to 16"),
         ({"columns": 0}, "columns"),
-        ({"values": [1.0]}, "values"),
     ],
 )
 def test_rows_that_do_not_fit_are_refused(model, change, message):
@@ -205,8 +204,6 @@ def test_wrong_input_shapes_are_refused(model):
         model.convert(unit, [[0.5, 0.5]])
     with pytest.raises(ParameterError, match="keep_thresholds"):
         model.search(unit, [[0.5]])
-    with pytest.raises(ParameterError, match="no values"):
-        model.convert_values(unit, [[0.5]], [1.0], [0.0])
 
 
 def test_libraries_give_the_model_of_their_technology():
@@ -277,26 +274,24 @@ def test_kernels_equal_their_twins(shape, bits, gray, rows, seed):
     batch=st.integers(0, 5),
     columns=st.integers(1, 40),
     shared=st.booleans(),
-    dequantise=st.booleans(),
+    kind=st.sampled_from([np.uint8, np.float32]),
     bottom=st.sampled_from([np.float32(0), np.float32(-np.inf)]),
     seed=st.integers(0, 2**32),
 )
-def test_conversion_equals_its_twin(batch, columns, shared, dequantise, bottom, seed):
+def test_conversion_equals_its_twin(batch, columns, shared, kind, bottom, seed):
     rng = np.random.default_rng(seed)
     table = rng.integers(0, 256, (1 if shared else columns, 50)).astype(np.uint8)
     y = rng.uniform(-2, 2, (batch, columns)).astype(np.float32)
     y[rng.random(y.shape) < 0.1] = 3e38
     scale, shift = rng.uniform(-1, 1, (2, columns)).astype(np.float32)
-    values = rng.normal(size=256).astype(np.float32) if dequantise else np.empty(0, np.float32)
     line, ends = np.stack([scale, shift]), rng.normal(size=(2, columns)).astype(np.float32)
-    expected, clipped = naive.convert(table, y, scale, shift, bottom, values)
-    if dequantise:
-        expected = ends[0] + ends[1] * expected
-    for kernel in (kernels.convert, kernels.convert_parallel):
-        out = np.empty(y.shape, np.float32 if dequantise else np.uint8)
-        with np.errstate(over="ignore"):  # float32 overflow of the extreme inputs is meant
-            assert kernel(table, y, line, bottom, values, ends, out, 16) == clipped
-        np.testing.assert_allclose(out, expected, rtol=1e-6, atol=1e-6)  # products may be fused
+    if kind == np.uint8:
+        ends[0], ends[1] = 0.0, 1.0
+    expected, clipped = naive.convert(table, y, scale, shift, bottom, ends)
+    out = y if kind == np.float32 else np.empty(y.shape, kind)
+    with np.errstate(over="ignore"):  # float32 overflow of the extreme inputs is meant
+        assert kernels.convert(table, y, line, bottom, ends, out) == clipped
+    np.testing.assert_allclose(out, expected, rtol=1e-6, atol=1e-5)  # products may be fused
 
 
 def test_non_contiguous_and_double_inputs_are_taken(model, identity):
@@ -308,9 +303,7 @@ def test_non_contiguous_and_double_inputs_are_taken(model, identity):
 
 
 def test_affine_and_values_are_one_pass(model, identity):
-    unit = model.program(
-        *identity.on_data_line(), identity.bit, 8, noise=False, columns=2, values=identity.values()
-    )
+    unit = model.program(*identity.on_data_line(), identity.bit, 8, noise=False, columns=2)
     y = np.array([[1.0, -4.0], [3.0, 2.0]], np.float32)
     codes, _ = model.convert_affine(unit, y, [0.25, 0.1], [0.0, 0.5])
     np.testing.assert_array_equal(codes, quantise(y * [0.25, 0.1] + [0.0, 0.5]))

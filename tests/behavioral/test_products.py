@@ -157,7 +157,7 @@ def test_causal_limits_equal_masked_products(noisy):
     np.testing.assert_array_equal(noisy.matmul(left, right, n_limit=limit), np.tril(full))
     masked = noisy.encode(np.tril(a), 3.0, block=False)
     np.testing.assert_array_equal(
-        noisy.matmul(left, right, k_limit=limit), noisy.matmul(masked, right)
+        noisy.matmul(masked, right, k_limit=limit), noisy.matmul(masked, right)
     )
 
 
@@ -221,12 +221,14 @@ def test_kernels_equal_their_twins(noisy, shape, block, by_row, seed):
     np.testing.assert_array_equal(left.code, code)
     np.testing.assert_allclose(left.scale, 2.0 * np.exp(-noisy.delta * shift), rtol=1e-6)
     limits = rng.integers(0, 10, (2, m))
+    left.code[:, np.arange(k) >= limits[1][:, None]] = noisy.zero  # as softmax leaves them
     expected = naive.matmul(noisy, left, right, *limits)
     out = noisy.matmul(left, right, n_limit=limits[0], k_limit=limits[1])
     np.testing.assert_allclose(out, expected, rtol=1e-5, atol=0)
     parallel = np.empty_like(out)
+    words = (np.minimum(limits[1], k) + 3) // 4
     kernels.matmul_parallel(
-        left.code, right.code, noisy.exps, limits[0], np.minimum(limits[1], k),
+        noisy._words(left.code), noisy._words(right.code), noisy.exps, limits[0], words,
         left.scale / np.float32(255), right.scale, parallel,
     )  # fmt: skip
     np.testing.assert_array_equal(parallel, out)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from behavioral import correction
+from behavioral import correction_fit
 from behavioral.library import Library
 from system.calibration import RangeRecorder
 from system.layer_spec import QuantizedLinear
@@ -207,9 +207,9 @@ def test_a_huge_input_saturates_and_is_counted(ideal):
 def test_a_convolution_is_the_product_of_its_patches(real, monkeypatch, forced):
     """Bending the image and then copying pixels gives the bits of bending patches."""
     if forced != "auto":
-        monkeypatch.setattr(correction, "ENOUGH", -1.0 if forced == "profile" else 0.05)
-        monkeypatch.setattr(correction, "LARGEST", 0.0)
-        monkeypatch.setattr(correction, "WORTH", np.inf)
+        monkeypatch.setattr(correction_fit, "ENOUGH", -1.0 if forced == "profile" else 0.05)
+        monkeypatch.setattr(correction_fit, "LARGEST", 0.0)
+        monkeypatch.setattr(correction_fit, "WORTH", np.inf)
     shape = Convolution((5, 5), stride=2, padding=(1, 2, 0, 1))
     images = RNG.normal(size=(3, 12, 9, 8)).astype(np.float32)
     patches = shape.patches(shape.pad(images))
