@@ -210,7 +210,9 @@ def load_network(
     network = Network(name, checkpoint.build(), checkpoint, mapping, dict(checkpoint.analog), place)
     if tile_rows is None:
         return network
-    if network.ranges and not overrides and checkpoint.config.get("tile_rows") == tile_rows:
+    kept = Mapping.from_dict({**_default_mapping(checkpoint), **stated})
+    same = all(getattr(kept, key) == getattr(mapping, key) for key in RANGE_CHOICES)
+    if network.ranges and same and checkpoint.config.get("tile_rows") == tile_rows:
         return network
     return replace(network, ranges=measure_ranges(network, tile_rows))
 

@@ -32,6 +32,14 @@ def test_a_changed_mapping_measures_the_ranges_anew():
     assert (stored["fc1.tile"].shape[0], small["fc1.tile"].shape[0]) == (2, 4)
 
 
+def test_a_mapping_that_moves_no_range_keeps_those_of_the_checkpoint():
+    """The recipe measured on more windows than a load would."""
+    stored = load_network("llama-austen-float", tile_rows=256).ranges
+    kept = load_network("llama-austen-float", tile_rows=256, overrides={"slices": 1}).ranges
+    assert kept.keys() == stored.keys()
+    assert all(np.array_equal(kept[key], stored[key]) for key in stored)
+
+
 def test_without_tiles_nothing_is_calibrated(tmp_path):
     shutil.copytree(shipped()[LENET], tmp_path / "net")
     network = load_network(str(tmp_path / "net"), tile_rows=None, data="/nonexistent")
