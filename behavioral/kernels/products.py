@@ -90,11 +90,24 @@ def encode(x, ceiling, shares, logs, section, block, by_row, code, shift):  # ty
 
 
 @njit(cache=True, nogil=True)
-def _sums(word, table):  # type: ignore[no-untyped-def]
-    """Return two halves of the sum of what a table holds for the four codes of a word."""
-    first = np.int32(table[word & _LANE]) + np.int32(table[(word >> _S32) & _LANE])
-    second = np.int32(table[(word >> _S16) & _LANE]) + np.int32(table[word >> _S48])
-    return first, second
+def _look_up(word, table):  # type: ignore[no-untyped-def]
+    """Return what a table holds for the four codes of a word."""
+    return (
+        np.int32(table[word & _LANE]),
+        np.int32(table[(word >> _S16) & _LANE]),
+        np.int32(table[(word >> _S32) & _LANE]),
+        np.int32(table[word >> _S48]),
+    )
+
+
+@njit(cache=True, nogil=True)
+def _last_row(left, right, table, words):  # type: ignore[no-untyped-def]
+    """Sum one row on its own: the last of an odd number, or that of a single token."""
+    s0, s1 = np.int32(0), np.int32(0)
+    for k in range(words):
+        p = _look_up(left[k] + right[k], table)
+        s0, s1 = s0 + (p[0] + p[2]), s1 + (p[1] + p[3])
+    return s0 + s1
 
 
 @njit(cache=True, nogil=True)
@@ -103,29 +116,28 @@ def _columns(left, b, tables, first, last, n_limit, words, a_scale, b_scale, out
 
     Two rows share what they read of ``b``, and four independent sums keep the loads busy.
     """
-    count = left.shape[0]
+    count, none = left.shape[0], np.int32(0)
     for n in range(first, last):
         table, right, scale = tables[n % tables.shape[0]], b[n], b_scale[n]
-        for m in range(0, count, 2):
-            other = min(m + 1, count - 1)
-            reach, alone = max(words[m], words[other]), other == m
-            if n >= max(n_limit[m], n_limit[other]):
-                reach = 0
-            row, twin = left[m], left[other]
-            s0, s1, s2, s3 = np.int32(0), np.int32(0), np.int32(0), np.int32(0)
-            if alone:
-                for k in range(reach):
-                    s, t = _sums(row[k] + right[k], table)
-                    s0, s1 = s0 + s, s1 + t
-            else:
-                for k in range(reach):
-                    s, t = _sums(row[k] + right[k], table)
-                    s0, s1 = s0 + s, s1 + t
-                    s, t = _sums(twin[k] + right[k], table)
-                    s2, s3 = s2 + s, s3 + t
-                total = s2 + s3 if n < n_limit[other] else np.int32(0)
-                out[other, n] = np.float32(total) * (a_scale[other] * scale)
-            total = s0 + s1 if n < n_limit[m] else np.int32(0)
+        for pair in range(count // 2):
+            m = 2 * pair
+            if n >= max(n_limit[m], n_limit[m + 1]):
+                out[m, n], out[m + 1, n] = np.float32(0.0), np.float32(0.0)
+                continue
+            row, twin = left[m], left[m + 1]
+            s0, s1, s2, s3 = none, none, none, none
+            for k in range(max(words[m], words[m + 1])):
+                word = right[k]
+                p, q = _look_up(row[k] + word, table), _look_up(twin[k] + word, table)
+                s0, s1 = s0 + (p[0] + p[2]), s1 + (p[1] + p[3])
+                s2, s3 = s2 + (q[0] + q[2]), s3 + (q[1] + q[3])
+            total = s0 + s1 if n < n_limit[m] else none
+            out[m, n] = np.float32(total) * (a_scale[m] * scale)
+            total = s2 + s3 if n < n_limit[m + 1] else none
+            out[m + 1, n] = np.float32(total) * (a_scale[m + 1] * scale)
+        if count % 2:
+            m = count - 1
+            total = _last_row(left[m], right, table, words[m] if n < n_limit[m] else 0)
             out[m, n] = np.float32(total) * (a_scale[m] * scale)
 
 
