@@ -19,8 +19,8 @@ Float32 = NDArray[np.float32]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-BLOCK = 512  # samples of one BLAS call
-PANEL = 128  # columns of one: with them, ACAM tables and outputs stay in the second-level cache
+BLOCK = 2048  # samples of one BLAS call
+PANEL = 256  # columns of one: with them, ACAM tables and outputs stay in the second-level cache
 ROOM = 1 << 16  # outputs of one block at least, so that calling does not cost more than computing
 
 

@@ -23,7 +23,7 @@ from circuits.errors import NldpeError
 from system.commands.options import mapping_overrides
 from system.engine import AnalogOps, layer_tensors
 from system.layer_spec import FUNCTIONS
-from system.linear import COARSE_CELLS, AnalogLinear, Chip, Hardware
+from system.linear import AnalogLinear, Chip, hardware_for
 from system.models.ops import FloatOps
 from system.networks import Network, load_network
 
@@ -102,7 +102,7 @@ class PartOps(AnalogOps):
 
     def __init__(self, network: Network, library: Library, chip: Chip) -> None:
         self.parts, self._exact = Parts(), FloatOps(network.model.tensors)
-        hardware = Hardware(library, network.mapping, cells=COARSE_CELLS)
+        hardware = hardware_for(network.mapping, network.ranges, library)
         super().__init__(network.model.tensors, network.ranges, hardware, chip)
 
     def layer(self, name, activation):

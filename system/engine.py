@@ -20,14 +20,7 @@ from circuits.errors import ParameterError
 from system.attention import AnalogAttention, AnalogCache
 from system.calibration import Ranges, peaks
 from system.layer_spec import QuantizedLinear
-from system.linear import (
-    COARSE_CELLS,
-    COARSE_FROM,
-    FINE_CELLS,
-    AnalogLinear,
-    Chip,
-    Hardware,
-)
+from system.linear import AnalogLinear, Chip, Hardware, hardware_for
 from system.models.groups import convolve_bundles
 from system.models.ops import Activation, Array, Cache, FloatOps, Mask, Ops
 from system.models.patches import Convolution
@@ -207,7 +200,5 @@ def make_ops(network: Network, library: Library, mode: str, chip: Chip) -> Ops:
     if mode not in MODES:
         raise ParameterError(f"mode {mode!r}; permitted: {', '.join(MODES)}")
     noise = "none" if mode == "ideal-analog" else chip.noise
-    size = sum(t.size for t in tensors.values())
-    cells = COARSE_CELLS if size >= COARSE_FROM else FINE_CELLS
-    hardware = Hardware(library, network.mapping, cells=cells)
+    hardware = hardware_for(network.mapping, network.ranges, library)
     return AnalogOps(tensors, network.ranges, hardware, Chip(chip.seed, chip.index, noise))

@@ -36,8 +36,8 @@ from system.quantization import (
 
 FINE_PART = 1 << 16  # random streams of the fine units, beyond those of tiles
 TRIM_READS = 3  # random stream of the reads that measure the mean errors of columns
-FINE_CELLS, COARSE_CELLS = 16384, 4096
-COARSE_FROM = 20_000_000  # parameters: above, the tables of all columns would take gigabytes
+MOST_CELLS, LEAST_CELLS = 16384, 2048  # of a column's step table
+TABLE_BYTES = 1_500_000_000  # of all step tables of a chip, as long as they keep the least cells
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Hardware:
         library: Library,
         mapping: Mapping,
         keep_devices: bool = False,
-        cells: int = FINE_CELLS,
+        cells: int = MOST_CELLS,
     ):
         self.cells = cells
         self.library = library
@@ -99,6 +99,22 @@ class Hardware:
         self.keep_devices = keep_devices
         self.tile_rows = library.technology.column.rows
         self.counters = Counters()
+
+
+def hardware_for(
+    mapping: Mapping, ranges: Ranges, library: Library, keep_devices: bool = False
+) -> Hardware:
+    """Return the models on which `nldpe infer` runs a network of these ranges.
+
+    Step tables are as fine as memory permits: sums of codes take two bytes a cell, and a second
+    read-out range has tables of its own.
+    """
+    columns = sum(values.shape[1] for key, values in ranges.items() if key.endswith(".y"))
+    each = (2 if mapping.output_copies > 1 else 1) * (2 if mapping.output_fine else 1)
+    cells = MOST_CELLS
+    while cells > LEAST_CELLS and columns * each * cells > TABLE_BYTES:
+        cells //= 2
+    return Hardware(library, mapping, keep_devices=keep_devices, cells=cells)
 
 
 Rows = tuple[NDArray[np.int64], Float, Float]
@@ -164,7 +180,6 @@ class AnalogLinear:
         if hardware.mapping.output_trim and rows is not None:
             self.spec = self.spec.trimmed(self._mean_errors(w, rows))
         self.digital_sum = hardware.mapping.partial_sums == "digital" and len(self.tiles) > 1
-        self.first_units: list[AcamUnit] = []  # one copy of each, as validation replays them
         self.units = self._program_units()
         fine = self.spec.fine
         self.fine_unit = None if fine is None else self._program_function(fine, FINE_PART)
@@ -246,8 +261,7 @@ class AnalogLinear:
                 seed=key if i == 0 else (*key, i),
                 noise=noisy,
                 columns=len(self.spec.gain),
-                # sums of codes take two bytes: half the points, the same memory
-                cells=self.hardware.cells if copies == 1 else self.hardware.cells // 2,
+                cells=self.hardware.cells,
                 flat_below=flat,
                 floor=self.spec.start,
                 keep_thresholds=self.hardware.keep_devices,
@@ -255,8 +269,6 @@ class AnalogLinear:
             )
             for i in range(copies)
         ]
-        if copies == 1 or self.hardware.keep_devices:
-            self.first_units.append(units[0])
         return add_codes(units)
 
     def drive(self, x: Float) -> Float:

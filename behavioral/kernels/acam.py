@@ -17,6 +17,7 @@ from numba import njit, prange
 _SHIFT = 16
 _FRACTION = np.float32(1.0 / 65536.0)
 _RUN = 256  # outputs that narrow units convert in one go
+_TOGETHER = 128  # columns that wide ones convert, sample by sample
 
 
 @njit(cache=True, nogil=True)
@@ -254,27 +255,29 @@ def compile_tables(lo, hi, bit, gray, offset, denominator, table):  # type: igno
 
 
 @njit(cache=True, nogil=True)
-def _convert_run(entries, cells, y, line, offset, bottom, ends, index, code, out):  # type: ignore[no-untyped-def]
-    """Convert a run of outputs that lie next to each other; returns how many were clipped.
+def _convert_runs(entries, cells, y, first, line, offset, bottom, ends, out):  # type: ignore[no-untyped-def]
+    """Convert outputs from number ``first`` of every run (runs, size); returns the clipped.
 
-    ``line`` and ``ends`` are those of the run, ``offset`` is where the table of each output
-    starts. One pass an operation: all but the look-up vectorise.
+    ``line`` and ``ends`` are those of the outputs, ``offset`` is where the table of each starts.
+    One pass an operation: all but the look-up vectorise.
     """
-    top, last = np.float32(cells), np.uint32(cells - 1)
-    zero = np.float32(0.0)
+    top, final, zero = np.float32(cells), np.uint32(cells - 1), np.float32(0.0)
     scale, shift, base, step = line[0], line[1], ends[0], ends[1]
-    inside = 0
-    for j in range(y.size):
-        t = (y[j] * scale[j] + shift[j]) * top
-        inside += (t >= bottom) & (t <= top)
-        t = t if t > zero else zero
-        t = t if t < top else top
-        index[j] = offset[j] + min(np.uint32(np.int32(t)), last)
-    for j in range(y.size):
-        code[j] = entries[index[j]]
-    for j in range(y.size):
-        out[j] = base[j] + step[j] * np.float32(code[j])
-    return y.size - inside
+    size, inside = offset.size, 0
+    index, code = np.empty(size, np.uint32), np.empty(size, entries.dtype)
+    for b in range(y.shape[0]):
+        row, result = y[b, first : first + size], out[b, first : first + size]
+        for j in range(size):
+            t = (row[j] * scale[j] + shift[j]) * top
+            inside += (t >= bottom) & (t <= top)
+            t = t if t > zero else zero
+            t = t if t < top else top
+            index[j] = offset[j] + min(np.uint32(np.int32(t)), final)
+        for j in range(size):
+            code[j] = entries[index[j]]
+        for j in range(size):
+            result[j] = base[j] + step[j] * np.float32(code[j])
+    return y.shape[0] * size - inside
 
 
 @njit(cache=True, nogil=True)
@@ -300,21 +303,35 @@ def convert(table, y, line, bottom, ends, out):  # type: ignore[no-untyped-def]
     """
     batch, columns = y.shape
     cells, entries = table.shape[1], table.reshape(-1)
-    together = min(max(1, _RUN // max(columns, 1)), max(batch, 1))  # samples of one run
-    size = together * columns
-    offset, index = np.zeros(size, np.uint32), np.empty(size, np.uint32)
-    code = np.empty(size, table.dtype)
+    stride = np.uint32(cells if table.shape[0] > 1 else 0)
+    clipped = 0
+    if columns > _TOGETHER:  # tables of a group of columns stay in the second-level cache
+        for first in range(0, columns, _TOGETHER):
+            last = min(first + _TOGETHER, columns)
+            offset = np.arange(first, last).astype(np.uint32) * stride
+            clipped += _convert_runs(
+                entries, cells, y, first, line[:, first:last].copy(), offset, bottom,
+                ends[:, first:last].copy(), out,
+            )  # fmt: skip
+        return clipped
+    samples = min(max(1, _RUN // max(columns, 1)), max(batch, 1))  # of one run
+    size = samples * columns
+    offset = np.zeros(size, np.uint32)
     lines, every = np.empty((2, size), np.float32), np.empty((2, size), np.float32)
     for j in range(size):
-        offset[j] = np.uint32(j % columns) * np.uint32(cells if table.shape[0] > 1 else 0)
+        offset[j] = np.uint32(j % columns) * stride
         lines[:, j], every[:, j] = line[:, j % columns], ends[:, j % columns]
-    clipped = 0
-    for low in range(0, batch, together):
-        high = min(low + together, batch)
-        flat, result = y[low:high].reshape(-1), out[low:high].reshape(-1)
-        clipped += _convert_run(
-            entries, cells, flat, lines, offset, bottom, every, index, code, result
-        )
+    runs = batch // samples
+    whole, rest = runs * samples, (batch - runs * samples) * columns
+    clipped += _convert_runs(
+        entries, cells, y[:whole].reshape(runs, size), 0, lines, offset, bottom, every,
+        out[:whole].reshape(runs, size),
+    )  # fmt: skip
+    if rest:
+        clipped += _convert_runs(
+            entries, cells, y[whole:].reshape(1, rest), 0, lines, offset[:rest], bottom, every,
+            out[whole:].reshape(1, rest),
+        )  # fmt: skip
     return clipped
 
 

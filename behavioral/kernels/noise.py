@@ -18,7 +18,7 @@ _S11, _S32, _LAYER = np.uint64(11), np.uint64(32), np.uint64(127)
 _ONE = np.uint64(1)
 _RETRY = np.uint64(0xD1342543DE82EF95)
 _U20, _FRACTION, _STEP = np.uint32(20), np.uint32(0xFFFFF), np.float32(2.0**-20)
-_CHUNK = 4096  # outputs of one pass: its work arrays stay in the first-level cache
+_CHUNK = 1024  # outputs of one pass: its work arrays stay in the first-level cache
 
 _ZIG_R = 3.442619855899
 _ZIG_V = 9.91256303526217e-3
@@ -138,19 +138,14 @@ def _quick_normals(key, first, table, words, out):
     for k in range(words.size):
         words[k] = _mix(key + (first + np.uint64(k + 1)) * _GOLDEN)
     parts = words.view(np.uint32)
-    outermost = 0
     for c in range(out.size):
         stratum = np.int32(parts[c] >> _U20)
         fraction = np.float32(np.int32(parts[c] & _FRACTION)) * _STEP
         low = table[stratum]
         out[c] = low + fraction * (table[stratum + 1] - low)
-        outermost += (stratum == 0) | (stratum == 4095)
-    if outermost:
-        for c in range(out.size):
-            stratum = np.int32(parts[c] >> _U20)
-            if stratum == 0 or stratum == 4095:
-                edge = table[max(stratum, 1)]
-                out[c] = _tail(_mix(words[c >> 1] + np.uint64(c & 1)), edge)
+        if (stratum == 0) | (stratum == 4095):
+            state = _mix(words[c >> 1] + np.uint64(c & 1))
+            out[c] = _tail(state, table[max(stratum, 1)])
 
 
 @njit(cache=True, parallel=True)

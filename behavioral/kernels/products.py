@@ -16,31 +16,40 @@ _S16, _S32, _S48 = np.uint64(16), np.uint64(32), np.uint64(48)
 
 
 @njit(cache=True, nogil=True)
-def _encode_row(x, gain, shares, logs, offset, section, block, index, code):  # type: ignore[no-untyped-def]
-    """One row of `encode`, one pass an operation; returns (shift, clipped).
+def _encode_rows(x, gain, shares, logs, unit, section, block, code, shift):  # type: ignore[no-untyped-def]
+    """Encode rows (rows, k), one pass an operation; returns how many values were clipped.
 
-    ``offset`` is where the table of each value starts in the flat ``logs``.
+    ``unit`` is the log unit of the first row, or negative: that of the place in the row.
     """
-    top, size = np.float32(logs.shape[1] - 1), x.size
-    limit, entries = top + np.float32(1.0), logs.reshape(-1)
-    nothing, zero = np.uint16(0), np.uint16(section // 2 - 1)
-    inside = np.int32(0)
+    size, (units, levels) = x.shape[1], logs.shape
+    top, entries = np.float32(levels - 1), logs.reshape(-1)
+    limit = top + np.float32(1.0)
+    nothing, zero, negative = np.uint16(0), np.uint16(section // 2 - 1), np.uint16(section)
+    offset, index = np.empty(size, np.uint32), np.empty(size, np.uint32)
     for k in range(size):
-        t = abs(x[k]) * (gain * shares[k]) + np.float32(0.5)
-        inside += np.int32(t < limit)  # false for NaN as well
-        t = t if t < limit else top
-        index[k] = offset[k] + np.uint32(np.int32(t))
-    for k in range(size):
-        code[k] = entries[index[k]]
-    least = zero
-    if block:
+        offset[k] = np.uint32(k % units) * np.uint32(levels)
+    inside = 0
+    for m in range(x.shape[0]):
+        row, line, whole = x[m], code[m], gain[m]
+        if unit >= 0:
+            offset[:] = np.uint32((unit + m) % units) * np.uint32(levels)
         for k in range(size):
-            least = min(least, code[k])
-    shift, negative = least if least < zero else nothing, np.uint16(section)
-    for k in range(size):
-        fallen = code[k] - (shift if code[k] != zero else nothing)
-        code[k] = fallen + (negative if x[k] < np.float32(0.0) else nothing)
-    return np.int64(shift), size - inside
+            t = abs(row[k]) * (whole * shares[k]) + np.float32(0.5)
+            inside += t < limit  # false for NaN as well
+            t = t if t < limit else top
+            index[k] = offset[k] + np.uint32(np.int32(t))
+        for k in range(size):
+            line[k] = entries[index[k]]
+        least = zero
+        if block:
+            for k in range(size):
+                least = min(least, line[k])
+        down = least if least < zero else nothing
+        for k in range(size):
+            fallen = line[k] - (down if line[k] != zero else nothing)
+            line[k] = fallen + (negative if row[k] < np.float32(0.0) else nothing)
+        shift[m] = down
+    return x.size - inside
 
 
 @njit(cache=True, nogil=True, parallel=True)
@@ -69,23 +78,18 @@ def encode(x, ceiling, shares, logs, section, block, by_row, code, shift):  # ty
     clipped : int
         Values beyond the ceiling, NaN included.
     """
-    rows, size, (units, levels) = x.shape[1], x.shape[2], logs.shape
-    top = np.float32(levels - 1)
-    chunk = max(16, 16384 // max(size, 1))
+    rows = x.shape[1]
+    gain = np.float32(logs.shape[1] - 1) / ceiling
+    chunk = max(16, 16384 // max(x.shape[2], 1))  # rows of one batch entry that a thread takes
+    jobs = (rows + chunk - 1) // chunk
     clipped = 0
-    for job in prange((x.shape[0] * rows + chunk - 1) // chunk):
-        offset, index = np.zeros(size, np.uint32), np.empty(size, np.uint32)
-        for k in range(0 if by_row else size):
-            offset[k] = np.uint32(k % units) * np.uint32(levels)
-        for r in range(np.int64(job) * chunk, min((np.int64(job) + 1) * chunk, x.shape[0] * rows)):
-            z, m = r // rows, r % rows
-            if by_row:
-                offset[:] = np.uint32(m % units) * np.uint32(levels)
-            shift[z, m], outside = _encode_row(
-                x[z, m], top / ceiling[z, m], shares, logs, offset, section, block, index,
-                code[z, m],
-            )  # fmt: skip
-            clipped += outside
+    for job in prange(x.shape[0] * jobs):
+        z, first = np.int64(job) // jobs, np.int64(job) % jobs * chunk
+        last = min(first + chunk, rows)
+        clipped += _encode_rows(
+            x[z, first:last], gain[z, first:last], shares, logs, first if by_row else -1, section,
+            block, code[z, first:last], shift[z, first:last],
+        )  # fmt: skip
     return clipped
 
 
@@ -226,11 +230,12 @@ def _softmax_row(scores, limit, delta, steps, logs, exps, zero, code):  # type: 
 
     Returns the attenuation of the mantissa, its power of two, and whether the row is invalid.
     """
-    invalid = not _falls(scores, limit, delta, steps, zero, code)
+    valid = _falls(scores, limit, delta, steps, zero, code)
     total, units = np.int64(0), exps.shape[0]
+    entries, length = exps.reshape(-1), np.uint32(exps.shape[1])
     for first in range(0, limit, units):
         for n in range(first, min(first + units, limit)):
-            total += np.int64(exps[n - first, code[n]])
+            total += np.int64(entries[np.uint32(n - first) * length + np.uint32(code[n])])
     power, mantissa = 0, total
     while mantissa >= logs.size:  # keep the leading bits, rounded
         power += 1
@@ -238,7 +243,7 @@ def _softmax_row(scores, limit, delta, steps, logs, exps, zero, code):  # type: 
     while 0 < mantissa <= (logs.size - 1) // 2:  # fill the DAC from the top
         power -= 1
         mantissa <<= 1
-    return np.int64(logs[mantissa]), power, invalid
+    return np.int64(logs[mantissa]), power, not valid
 
 
 @njit(cache=True, nogil=True, parallel=True)
