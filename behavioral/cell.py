@@ -1,8 +1,9 @@
 """The law of one 1T1R cell, fitted to its characterised current table.
 
 The current from row (voltage v) to bit line (voltage u), both relative to the virtual ground, is
-``I = G (v - u) P(v, u; ln G)``: zero where v = u by construction, P a polynomial whose coefficients
-are splines of ln G.
+``I = G (v - u) P(v, u; ln G) + L(u; ln G)``: P a polynomial whose coefficients are splines of ln G,
+L what flows at v = u, the gate leakage of the access transistor. Where L is negligible it is zero.
+Products of programmed arrays leave L out: the lines of a pair have equally many cells.
 """
 
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from circuits.errors import FormatError
 
 DEGREE = 5  # total degree of P in (v, u); 4 leaves 2e-4 of full scale on the default technology
 FINE = 1025  # points of the ln G grid that kernels interpolate linearly
+LEAST_LEAKAGE = 1e-6  # of the largest current: 256 cells then add 0.03 LSB to a column
 TABLE = 4097  # points of the linear conductance grids
 
 FloatArray = NDArray[np.float64]
@@ -76,6 +78,9 @@ class Cell:
             )
         self.v_read = v_read
         self.degree = DEGREE
+        self._leak = _leakage(data)
+        current = current - self._leak[:, None, :]
+        self._leak_axes = np.log(g), np.asarray(data.v_bl, float)
         raw = self._fit(g, np.asarray(data.v_row, float), np.asarray(data.v_bl, float), current)
         self.ln_g = np.linspace(np.log(g[0]), np.log(g[-1]), FINE)
         chord = raw[:, : self.degree + 1].sum(axis=1)
@@ -151,7 +156,19 @@ class Cell:
             np.interp(ln_g, self.ln_g, self.coef[:, k]) * x**a * y**b
             for k, (a, b) in enumerate(powers(self.degree))
         )
-        return np.asarray(rram * (x - y) * self.v_read * total)
+        return np.asarray(rram * (x - y) * self.v_read * total + self.leakage(rram, u))
+
+    def leakage(self, rram: ArrayLike, u: ArrayLike = 0.0) -> FloatArray:
+        """Current [A] into a bit line at voltage ``u`` [V] that no row voltage drives."""
+        from scipy.interpolate import RegularGridInterpolator
+
+        rram, u = np.broadcast_arrays(np.asarray(rram, float), np.asarray(u, float))
+        if not self._leak.any():
+            return np.zeros(rram.shape)
+        table = RegularGridInterpolator(self._leak_axes, self._leak)
+        (first, *_, last), volts = self._leak_axes
+        inside = np.log(np.clip(rram, np.exp(first), np.exp(last)))
+        return np.asarray(table((np.clip(inside, first, last), np.clip(u, volts[0], volts[-1]))))
 
     def programming_tables(self, write: NoiseLaw, read: NoiseLaw) -> ProgrammingTables:
         """Grids for the programming kernel (linear look-up right to 1e-6 of full scale)."""
@@ -174,3 +191,11 @@ class Cell:
             lowest,
             highest,
         )
+
+
+def _leakage(data: Any) -> FloatArray:
+    """Current (n_g, n_b) [A] at equal row and bit-line voltages; zero where it is negligible."""
+    v, u, current = (np.asarray(x, float) for x in (data.v_row, data.v_bl, data.current))
+    at = np.stack([[np.interp(b, v, row[:, k]) for k, b in enumerate(u)] for row in current])
+    negligible = np.abs(at).max() < LEAST_LEAKAGE * np.abs(current).max()
+    return np.zeros_like(at) if negligible else at

@@ -449,7 +449,7 @@ class CrossbarModel:
                 f"Newton iteration: bit lines still move by {change.max():.2g} v_read; are the "
                 f"conductances within {cell.conductance_range} S and |v| <= {self.v_read} V?"
             )
-        return y * (self.v_read * self.span)
+        return np.asarray(y * (self.v_read * self.span) + cell.leakage(g).sum(axis=1))
 
 
 @lru_cache(maxsize=65536)

@@ -46,6 +46,12 @@ _ENTRIES = {
         "energy_upper_j": Entry("J", "energy of the upper half per search", _ENERGY),
         "delay_lower_s": Entry("s", "evaluation start to match line at v_sense, lower", _ENERGY),
         "delay_upper_s": Entry("s", "evaluation start to match line at v_sense, upper", _ENERGY),
+        "mismatch_g": Entry("S", "RRAM conductance of the mismatch", ("mismatch_g",)),
+        "mismatch_lower_parts_v": Entry("V", "threshold for one sigma of M1, M2", ("mismatch_g",)),
+        "mismatch_upper_parts_v": Entry("V", "threshold for one sigma, M3-M6", ("mismatch_g",)),
+        "monte_carlo_g": Entry("S", "RRAM conductance of the Monte-Carlo", ("monte_carlo_g",)),
+        "monte_carlo_lower_v": Entry("V", "lower thresholds of drawn cells", ("monte_carlo_g",)),
+        "monte_carlo_upper_v": Entry("V", "upper thresholds of drawn cells", ("monte_carlo_g",)),
     },
     "crossbar": {
         "g": Entry("S", "RRAM conductance", _G),

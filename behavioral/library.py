@@ -14,22 +14,25 @@ import logging
 import os
 import re
 import tempfile
-from dataclasses import MISSING, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from behavioral.layout import CIRCUITS, COMPLETE_IF_ANY, REQUIRED, describe
-from circuits.errors import FormatError, NldpeError, ParameterError, SimulationError
+from behavioral.layout import CIRCUITS
+from behavioral.tables import CORNER, Tables, made_otherwise, write_tables
+from circuits.errors import FormatError, ParameterError
 from circuits.parameters import Device, Technology
-from circuits.plan import Provenance
+
+if TYPE_CHECKING:
+    from behavioral.variation import Variation
 
 FILETYPE = "nldpe-library"
-VERSION = (2, 0)
+VERSION = (2, 1)
 HEAD_BYTES = 512  # smallest user block of HDF5
-CORNER = "nominal"
 REMEDY = "make it again: nldpe characterize --out FILE.h5"
 
 log = logging.getLogger(__name__)
@@ -53,6 +56,12 @@ class Library:
         Packages that made the tables.
     sha256 : str
         Of the file's bytes.
+    corners : dict of str to Tables
+        Further corners in the same file; `at` gives a library of one of them.
+    corner : str
+        Whose tables `technology`, `acam`, `crossbar` and `readout` are.
+    variation : Variation or None
+        Mismatch of the cells, and the tables that programming assumes; not stored.
     """
 
     device: Device
@@ -63,18 +72,32 @@ class Library:
     errors: dict[str, float]
     versions: dict[str, str]
     sha256: str
+    corners: dict[str, Tables] = field(default_factory=dict)
+    corner: str = CORNER
+    variation: "Variation | None" = None
 
     @classmethod
     def from_spice(
-        cls, device: Device, technology: Technology, *, quick: bool = False, **run_options: Any
+        cls,
+        device: Device,
+        technology: Technology,
+        *,
+        corners: Mapping[str, Technology] | None = None,
+        quick: bool = False,
+        samples: int = 0,
+        **run_options: Any,
     ) -> Self:
         """Characterise all circuits with ngspice.
 
         Parameters
         ----------
         device, technology : Device, Technology
+        corners : mapping of str to Technology
+            Tables of these corners too, by name, without held-out points.
         quick : bool
             Coarser grids: for tests and first looks.
+        samples : int
+            Cells of the mismatch Monte-Carlo at each of three conductances; 0: none.
         **run_options
             Passed to :func:`circuits.plan.run`: workers, executor, cache, progress.
 
@@ -84,27 +107,29 @@ class Library:
             ngspice is missing, or points that an inference needs failed. All that was simulated
             stays in the cache.
         """
-        from circuits import acam, crossbar, readout
-
-        parts = {
-            name: module.characterize(device, technology, quick=quick, **run_options)
-            for name, module in (("acam", acam), ("crossbar", crossbar), ("readout", readout))
+        options = {"quick": quick, **run_options}
+        nominal = Tables.from_spice(device, technology, CORNER, samples=samples, **options)
+        further = {
+            name: Tables.from_spice(device, moved, name, checks=False, **options)
+            for name, moved in (corners or {}).items()
         }
-        missing = _missing(parts)
-        if missing:
-            raise SimulationError(
-                f"the library is incomplete: {'; '.join(missing)}. Finished points are in the "
-                "cache; see the kept netlists of the failed ones, change the parameters, and run "
-                "nldpe characterize again"
-            )
-        return cls.from_tables(device, technology, **parts)
+        parts = {name: getattr(nominal, name) for name in CIRCUITS}
+        return cls.from_tables(device, technology, corners=further, **parts)
 
     @classmethod
     def from_tables(
-        cls, device: Device, technology: Technology, *, acam: Any, crossbar: Any, readout: Any
+        cls,
+        device: Device,
+        technology: Technology,
+        *,
+        acam: Any,
+        crossbar: Any,
+        readout: Any,
+        corners: dict[str, Tables] | None = None,
     ) -> Self:
         """Assemble a library from measured tables; computes held-out errors and the hash."""
-        draft = cls(device, technology, acam, crossbar, readout, {}, _versions(), "")
+        parts = acam, crossbar, readout
+        draft = cls(device, technology, *parts, {}, _versions(), "", corners or {})
         draft = dataclasses.replace(draft, errors=held_out_errors(draft))
         return dataclasses.replace(draft, sha256=hashlib.sha256(draft._image()).hexdigest())
 
@@ -128,36 +153,51 @@ class Library:
         _check_head(image, path)
         try:
             with h5py.File(io.BytesIO(image), "r") as file:
-                return cls._read(file, path, hashlib.sha256(image).hexdigest())
-        except NldpeError:
-            raise
+                return cls._read(file, hashlib.sha256(image).hexdigest())
+        except FormatError as error:
+            raise FormatError(f"{path}: {error}; {REMEDY}") from error
         except Exception as error:  # h5py raises OSError, RuntimeError, KeyError ...
             raise FormatError(f"{path} cannot be read ({_first_line(error)}); {REMEDY}") from error
 
     @classmethod
-    def _read(cls, file: Any, path: Path, sha256: str) -> Self:
-        missing = [name for name in CIRCUITS if f"{name}/{CORNER}" not in file]
-        if missing:
-            raise FormatError(f"{path}: group {', '.join(missing)} is missing; {REMEDY}")
-        parts = {name: _read_group(file[f"{name}/{CORNER}"], name, path) for name in CIRCUITS}
-        incomplete = _missing(parts)
-        if incomplete:
-            raise FormatError(f"{path}: {'; '.join(incomplete)}; {REMEDY}")
+    def _read(cls, file: Any, sha256: str) -> Self:
+        nominal = Tables.from_hdf5(file, CORNER, file.attrs["technology_toml"])
+        names = file.get("corners", {})  # since format 2.1
         try:
             device = Device.from_text(file.attrs["device_toml"], where="device")
-            technology = Technology.from_text(file.attrs["technology_toml"], where="technology")
         except ParameterError as error:
-            raise FormatError(
-                f"{path}: made by another version of this program ({_first_line(error)}); {REMEDY}"
-            ) from error
+            raise FormatError(made_otherwise(error)) from error
         return cls(
             device=device,
-            technology=technology,
+            technology=nominal.technology,
             errors={str(key): float(value) for key, value in file["errors"].attrs.items()},
             versions=json.loads(file.attrs["versions"]),
             sha256=sha256,
-            **parts,
+            corners={
+                name: Tables.from_hdf5(file, name, names[name].attrs["technology_toml"])
+                for name in names
+            },
+            **{name: getattr(nominal, name) for name in CIRCUITS},
         )
+
+    def at(self, corner: str) -> Self:
+        """Return the library with the tables of one of its corners in use.
+
+        Raises
+        ------
+        ParameterError
+            The file has no tables of that corner; the message names those that it has.
+        """
+        if corner == self.corner:
+            return self
+        tables = self.corners.get(corner)
+        if tables is None:
+            has = ", ".join([self.corner, *self.corners])
+            raise ParameterError(
+                f"this library has no corner {corner!r}; it has: {has}. Make one that has: "
+                "nldpe characterize --corners LIST"
+            )
+        return dataclasses.replace(self, corner=corner, corners={}, errors={}, **vars(tables))
 
     def to_hdf5(self, path: str | Path) -> None:
         """Write the library; the file appears whole or not at all."""
@@ -188,10 +228,11 @@ class Library:
             group = file.create_group("errors")
             for key in sorted(self.errors):
                 group.attrs[key] = self.errors[key]
-            for name in CIRCUITS:
-                part = file.create_group(f"{name}/{CORNER}")
-                part.attrs["temperature_c"] = float(self.technology.temperature_c)
-                _write_group(part, name, getattr(self, name))
+            for corner in sorted(self.corners):
+                place = file.create_group(f"corners/{corner}")
+                place.attrs["technology_toml"] = self.corners[corner].technology.to_toml()
+            for corner, tables in ((CORNER, self), *sorted(self.corners.items())):
+                write_tables(file, corner, tables)
         return sealed(memory.getvalue())
 
     def summary(self) -> str:
@@ -288,24 +329,6 @@ def _check_head(image: bytes, path: Path) -> None:
         )
 
 
-def _missing(parts: dict[str, Any]) -> list[str]:
-    """Required tables with NaN, in words."""
-    found = []
-    for name, fields in REQUIRED.items():
-        for key in fields:
-            values = np.asarray(getattr(parts[name], key), float)
-            bad = int((~np.isfinite(values)).sum())
-            if bad or not values.size:
-                found.append(f"{name}/{key} lacks {bad} of {values.size} points")
-    found += [
-        f"{name}/{key} is not measured"
-        for name, fields in COMPLETE_IF_ANY.items()
-        for key in fields
-        if not np.isfinite(np.asarray(getattr(parts[name], key), float)).all()
-    ]
-    return found
-
-
 def _versions() -> dict[str, str]:
     """Versions of what computes the tables."""
     from importlib.metadata import PackageNotFoundError, version
@@ -317,58 +340,6 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[package] = "unknown"
     return found
-
-
-def _write_group(group: Any, circuit: str, data: Any) -> None:
-    """Write one data class: arrays as datasets, scalars and provenance as attributes."""
-    fields = {item.name: getattr(data, item.name) for item in dataclasses.fields(data)}
-    origin = fields.pop("provenance")
-    group.attrs["simulator"] = origin.simulator
-    group.attrs["netlists_sha256"] = origin.sha256
-    group.attrs["jobs"], group.attrs["failed"] = origin.jobs, origin.failed
-    texts = group.create_group("netlists")
-    for kind in sorted(origin.netlists):
-        texts.create_dataset(kind, data=origin.netlists[kind])
-    for name, value in fields.items():
-        array = np.asarray(value)
-        guard = {"fletcher32": True, "chunks": array.shape} if array.ndim and array.size else {}
-        dataset = group.create_dataset(name, data=array, **guard)
-        entry = describe(circuit, name)
-        dataset.attrs["units"] = entry.units
-        dataset.attrs["long_name"] = entry.long_name
-        if name in entry.axes:
-            dataset.make_scale(name)
-    for name in fields:
-        for k, axis in enumerate(describe(circuit, name).axes):
-            if axis and axis != name and axis in fields and k < group[name].ndim:
-                group[name].dims[k].attach_scale(group[axis])
-
-
-def _read_group(group: Any, circuit: str, path: Path) -> Any:
-    """Build the circuit's data class from its group."""
-    import importlib
-
-    kind = getattr(importlib.import_module(f"circuits.{circuit}"), CIRCUITS[circuit])
-    values: dict[str, Any] = {}
-    for item in dataclasses.fields(kind):
-        if item.name == "provenance":
-            continue
-        if item.name not in group:
-            if item.default is not MISSING or item.default_factory is not MISSING:
-                continue  # added after the format: a library without it is read as before
-            raise FormatError(f"{path}: dataset {circuit}/{item.name} is missing; {REMEDY}")
-        value = group[item.name][()]
-        values[item.name] = value if isinstance(value, np.ndarray) else float(value)
-    netlists = {key: group["netlists"][key][()].decode() for key in group["netlists"]}
-    attrs = group.attrs
-    values["provenance"] = Provenance(
-        str(attrs["simulator"]),
-        netlists,
-        str(attrs["netlists_sha256"]),
-        int(attrs["jobs"]),
-        int(attrs["failed"]),
-    )
-    return kind(**values)
 
 
 def _first_line(error: Exception) -> str:

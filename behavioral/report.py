@@ -8,6 +8,7 @@ import numpy as np
 
 from behavioral.layout import CIRCUITS, describe
 from circuits.amplifier import AmplifierData
+from circuits.parameters import Technology
 
 if TYPE_CHECKING:
     from behavioral.library import Library
@@ -20,7 +21,14 @@ def summarize(library: "Library") -> str:
         f"technology   {library.technology.name}: {library.technology.description}",
         f"sha256       {library.sha256}",
         "made with    " + ", ".join(f"{k} {v}" for k, v in sorted(library.versions.items())),
+        f"corner       {library.corner}: {_describe_corner(library.technology)}",
     ]
+    if library.corners:
+        lines += ["", "further corners (--corner NAME)"]
+        lines += [
+            f"  {name:18} {_describe_corner(tables.technology)}"
+            for name, tables in library.corners.items()
+        ]
     for circuit in CIRCUITS:
         data = getattr(library, circuit)
         origin = data.provenance
@@ -33,11 +41,32 @@ def summarize(library: "Library") -> str:
             lines.append("  amplifier: model, of the technology file; no transistors, no supply")
             unmeasured |= {item.name for item in dataclasses.fields(AmplifierData)}
         for item in dataclasses.fields(data):
-            if item.name not in unmeasured:
+            if item.name not in unmeasured and np.size(getattr(data, item.name)):
                 lines.append("  " + _describe(circuit, item.name, getattr(data, item.name)))
-    lines += ["", "held-out error of the look-up models against ngspice (LSB: 8 bits)"]
+    lines += _describe_mismatch(library)
+    if library.errors:
+        lines += ["", "held-out error of the look-up models against ngspice (LSB: 8 bits)"]
     lines += [f"  {key:26} {value:.4g}" for key, value in sorted(library.errors.items())]
     return "\n".join(lines)
+
+
+def _describe_corner(technology: Technology) -> str:
+    process = technology.process.corner
+    return f"process {process}, {technology.temperature_c:g} C, {technology.vdd_v:.4g} V"
+
+
+def _describe_mismatch(library: "Library") -> list[str]:
+    """Lines on the spread of the ACAM thresholds; none where it was not measured."""
+    acam, readout = library.acam, library.technology.readout
+    lsb = (readout.v_dl_hi_v - readout.v_dl_lo_v) / 256
+    lines = ["", "spread of the ACAM thresholds by mismatch, one sigma (LSB: 8 bits)"]
+    for k, g in enumerate(acam.mismatch_g):
+        texts = []
+        for bound in ("lower", "upper"):
+            sigma = float(np.sqrt((getattr(acam, f"mismatch_{bound}_parts_v")[k] ** 2).sum()))
+            texts.append(f"{bound} {sigma * 1e3:6.2f} mV {sigma / lsb:5.1f} LSB")
+        lines.append(f"  {g * 1e6:10.4g} uS  " + "   ".join(texts))
+    return lines if np.size(acam.mismatch_g) else []
 
 
 def _describe(circuit: str, name: str, value: Any) -> str:

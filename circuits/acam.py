@@ -5,20 +5,28 @@ thresholds are measured for each bound and conductance: the static one, where th
 ``i_trip_a``, and the one that counts, where the match line is at ``v_sense_v`` at the sense time.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from circuits import mismatch
+from circuits.bracket import bracket, finish, first_change, narrow
 from circuits.parameters import Device, Technology
 from circuits.plan import Provenance
 from circuits.search import Floats, Half, SearchBench, Status
 
 # Offsets at which the overlap of a half with its match side is measured [V].
 OFFSETS = (0.0, 1e-3, 2e-3, 4e-3, 7e-3, 12e-3, 20e-3, 35e-3, 60e-3, 100e-3)
+# Where on the (logarithmic) conductance axis mismatch is measured: it rises towards the end.
+MISMATCH_SHARES = np.array([0.0, 0.35, 0.6, 0.75, 0.85, 0.9, 0.95, 1.0])
+WINDOW_FIELDS = ("window_g_lo", "window_g_hi", "window_lower_v", "window_upper_v")
 OFFSET_FREE = 0.3  # so far inside the match side a half no longer discharges its line [V]
+
+
+def _empty() -> Floats:
+    return np.zeros(0)
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,15 @@ class AcamData:
     delay_lower_s, delay_upper_s : (e, d) float arrays [s]
         From the start of the evaluation to the match line at ``v_sense_v``; inf when later than
         the sense time.
+    mismatch_g : (p,) float array [S]
+        Conductances at which the spread of the thresholds by mismatch was measured.
+    mismatch_lower_parts_v, mismatch_upper_parts_v : (p, k, 2) float arrays [V]
+        Shift of the threshold for one standard deviation of threshold and of current factor of
+        each transistor: M1, M2 (lower), M3 to M6 (upper). Their root sum of squares is the spread.
+    monte_carlo_g : (q,) float array [S]
+        Conductances of the Monte-Carlo; empty when none was asked for.
+    monte_carlo_lower_v, monte_carlo_upper_v : (q, samples) float arrays [V]
+        Thresholds of drawn cells less that of the matched cell.
     provenance : Provenance
     """
 
@@ -83,34 +100,62 @@ class AcamData:
     delay_lower_s: Floats
     delay_upper_s: Floats
     provenance: Provenance
+    mismatch_g: Floats = field(default_factory=_empty)
+    mismatch_lower_parts_v: Floats = field(default_factory=_empty)
+    mismatch_upper_parts_v: Floats = field(default_factory=_empty)
+    monte_carlo_g: Floats = field(default_factory=_empty)
+    monte_carlo_lower_v: Floats = field(default_factory=_empty)
+    monte_carlo_upper_v: Floats = field(default_factory=_empty)
 
 
 def characterize(
-    device: Device, technology: Technology, *, quick: bool = False, **run_options: Any
+    device: Device,
+    technology: Technology,
+    *,
+    quick: bool = False,
+    checks: bool = True,
+    samples: int = 0,
+    **run_options: Any,
 ) -> AcamData:
-    """Measure thresholds, overlap, energy and delay of the cell in ngspice.
+    """Measure thresholds, overlap, energy, delay and mismatch of the cell in ngspice.
 
     Parameters
     ----------
     device, technology : Device, Technology
     quick : bool
         A coarse plan of a few seconds, for tests and first looks.
+    checks : bool
+        Measure too what only checks the tables: held-out points, whole windows, and the overlap
+        where the halves do not share a line. Without them every second of the lower conductances
+        is left out.
+    samples : int
+        Cells of a mismatch Monte-Carlo at each of three conductances.
     **run_options
         As ``circuits.plan.run``: workers, executor, cache, progress.
     """
     bench = SearchBench(device, technology, run_options)
     g = conductance_axis(device, 13 if quick else 61)
+    if not (quick or checks):
+        g = np.concatenate([g[:50:2], g[50:]])  # the upper end is steep: there all points count
     midpoints = np.sqrt(g[1:] * g[:-1])
-    held_out = midpoints[4:10:2] if quick else midpoints[1::3]
-    lower, upper = (_measure_bound(bench, half, g, held_out) for half in HALVES)
+    held_out = (midpoints[4:10:2] if quick else midpoints[1::3])[: None if checks else 0]
+    shared = checks or technology.acam.match_lines == 1
+    lower, upper = (_measure_bound(bench, half, g, held_out, shared) for half in HALVES)
+    edges = lower["lower_v"], upper["upper_v"]
+    windows = _measure_windows(bench, g, *edges, quick) if checks else {}
+    few = np.unique(np.round(MISMATCH_SHARES * (len(g) - 1)).astype(int))
+    thresholds = {half: edge[few] for half, edge in zip(HALVES, edges, strict=True)}
     return AcamData(
         g=g,
         held_out_g=held_out,
         overlap_offset_v=np.array(OFFSETS),
         **lower,
         **upper,
-        **_measure_windows(bench, g, lower["lower_v"], upper["upper_v"], quick),
+        **(windows or dict.fromkeys(WINDOW_FIELDS, _empty())),
         **_measure_energy(bench, device, quick),
+        **mismatch.characterize(
+            device, technology, g[few], thresholds, samples=samples, log=bench.log, **run_options
+        ),
         provenance=bench.log.provenance(),
     )
 
@@ -159,7 +204,9 @@ def conductance_axis(device: Device, points: int) -> Floats:
 HALVES: tuple[Half, Half] = ("lower", "upper")
 
 
-def _measure_bound(bench: SearchBench, half: Half, g: Floats, held_out: Floats) -> dict[str, Any]:
+def _measure_bound(
+    bench: SearchBench, half: Half, g: Floats, held_out: Floats, shared: bool
+) -> dict[str, Any]:
     """Measure one bound on the axis and at the held-out conductances: fields of ``AcamData``."""
     points = np.concatenate([g, held_out])
     static, status = bench.static(half, points)
@@ -170,7 +217,9 @@ def _measure_bound(bench: SearchBench, half: Half, g: Floats, held_out: Floats) 
         f"{half}_static_v": static[:n],
         f"{half}_status": np.maximum(status, searched)[:n].astype(np.int8),
         f"held_out_{half}_v": v[n:],
-        f"{half}_overlap": _measure_overlap(bench, half, g, v[:n]),
+        f"{half}_overlap": _measure_overlap(bench, half, g, v[:n])
+        if shared
+        else np.full((n, len(OFFSETS)), np.nan),
     }
 
 
@@ -187,67 +236,15 @@ def _sense_thresholds(
     # The static threshold is a guess to within 0.1 V; where it is wrong the whole range is scanned.
     span = np.linspace(-0.12, 0.12, 7)
     guess = np.where(np.isnan(static), np.mean(bench.v_sweep), static)
-    bracket, status = _bracket(overshoot, guess[:, None] + span)
-    lost = np.flatnonzero(np.isnan(bracket[:, 0]))
+    found, status = bracket(overshoot, guess[:, None] + span)
+    lost = np.flatnonzero(np.isnan(found[:, 0]))
     if len(lost):
         wide = np.tile(np.linspace(*bench.v_sweep, 33), (len(lost), 1))
-        found, status[lost] = _bracket(lambda k, v: overshoot(lost[k], v), wide)
-        bracket[lost] = found
+        found[lost], status[lost] = bracket(lambda k, v: overshoot(lost[k], v), wide)
     for inner in (5, 4):
-        bracket = _narrow(overshoot, bracket, inner)
-    v = _finish(overshoot, bracket)
+        found = narrow(overshoot, found, inner)
+    v = finish(overshoot, found)
     return v, np.where(np.isnan(v), 2, status).astype(np.int8)
-
-
-Overshoot = Callable[[NDArray[np.intp], Floats], tuple[Floats, Status]]
-
-
-def _bracket(overshoot: Overshoot, v: Floats) -> tuple[Floats, Status]:
-    """Evaluate rows of trial voltages; return (v_a, v_b, y_a, y_b) around the sign change."""
-    rows, columns = v.shape
-    index = np.repeat(np.arange(rows), columns)
-    y, status = overshoot(index, v.ravel())
-    worst = status.reshape(rows, columns).max(axis=1)
-    return _first_change(v, y.reshape(rows, columns)), worst
-
-
-def _first_change(v: Floats, y: Floats) -> Floats:
-    out = np.full((len(v), 4), np.nan)
-    for k in range(len(v)):
-        good = np.flatnonzero(np.isfinite(y[k]))
-        change = np.flatnonzero(np.diff(np.signbit(y[k, good])))
-        if len(change):
-            a, b = good[change[0]], good[change[0] + 1]
-            out[k] = v[k, a], v[k, b], y[k, a], y[k, b]
-    return out
-
-
-def _narrow(overshoot: Overshoot, bracket: Floats, inner: int) -> Floats:
-    """Divide each bracket at ``inner`` points and return the part with the sign change."""
-    good = np.flatnonzero(np.isfinite(bracket[:, 0]))
-    if len(good) == 0:
-        return bracket
-    share = np.linspace(0, 1, inner + 2)
-    v = bracket[good, :1] + share * (bracket[good, 1:2] - bracket[good, :1])
-    y, _ = overshoot(np.repeat(good, inner), v[:, 1:-1].ravel())
-    y = np.hstack([bracket[good, 2:3], y.reshape(-1, inner), bracket[good, 3:4]])
-    out = np.full_like(bracket, np.nan)
-    out[good] = _first_change(v, y)
-    return out
-
-
-def _finish(overshoot: Overshoot, bracket: Floats) -> Floats:
-    """Interpolate within the bracket, test 0.1 mV to each side, and interpolate once more."""
-    va, vb, ya, yb = bracket.T
-    v: Floats = va - ya * (vb - va) / (yb - ya)
-    good = np.flatnonzero(np.isfinite(v))
-    if len(good):
-        trial = np.column_stack([v[good] - 1e-4, v[good] + 1e-4])
-        y, _ = overshoot(np.repeat(good, 2), trial.ravel())
-        y = y.reshape(-1, 2)
-        slope = (y[:, 1] - y[:, 0]) / 2e-4
-        v[good] = v[good] - y.mean(axis=1) / slope
-    return v
 
 
 def _measure_overlap(bench: SearchBench, half: Half, g: Floats, v: Floats) -> Floats:
@@ -294,8 +291,8 @@ def _measure_windows(
     y = overshoot(index, trials.ravel())[0].reshape(trials.shape)
     edges = {}
     for name, v_side, y_side in (("lower", trials, y), ("upper", trials[:, ::-1], y[:, ::-1])):
-        bracket = _first_change(v_side, y_side)
-        edges[name] = _finish(overshoot, _narrow(overshoot, bracket, 4))
+        around = first_change(v_side, y_side)
+        edges[name] = finish(overshoot, narrow(overshoot, around, 4))
     return {
         "window_g_lo": g_lo,
         "window_g_hi": g_hi,

@@ -52,7 +52,7 @@ class AmplifierData:
     amplifier_offset_v : (2,) float array [V]
         Systematic: inverting minus non-inverting input at rest.
     amplifier_offset_sigma_v : float
-        Standard deviation from the thresholds of pair and mirror (``amplifier.pelgrom_v_m``) [V].
+        Standard deviation from the thresholds of pair and mirror (``process.a_vt_v_m``) [V].
     output_lo_v, output_hi_v : (2,) float arrays [V]
         Output range in which the gain is at least half of that at rest.
     nonlinearity_v : float
@@ -222,7 +222,7 @@ def _mismatch_job(technology: Technology) -> Job:
     """Build three followers: matched, pair shifted by one sigma, mirror shifted."""
     sized = technology.amplifier
     pair, mirror = (
-        number(sized.pelgrom_v_m * np.sqrt(2 / (width * length)))
+        number(technology.process.a_vt_v_m * np.sqrt(2 / (width * length)))
         for width, length in (
             (sized.w_pair_m, sized.l_signal_m),
             (sized.w_mirror_m, sized.l_mirror_m),

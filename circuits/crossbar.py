@@ -76,7 +76,12 @@ class CrossbarData:
 
 
 def characterize(
-    device: Device, technology: Technology, *, quick: bool = False, **run_options: Any
+    device: Device,
+    technology: Technology,
+    *,
+    quick: bool = False,
+    checks: bool = True,
+    **run_options: Any,
 ) -> CrossbarData:
     """Measure the cell table, the settling and a held-out set of whole columns in ngspice.
 
@@ -85,6 +90,8 @@ def characterize(
     device, technology : Device, Technology
     quick : bool
         A coarse plan of a few seconds, for tests and first looks.
+    checks : bool
+        Measure too what only checks the tables: cells off the grid, whole columns.
     **run_options
         As ``circuits.plan.run``: workers, executor, cache, progress.
     """
@@ -101,6 +108,9 @@ def characterize(
     column_g, column_v = held_out_columns(
         device, technology, 2 if quick else 6, 6 if quick else 32, rng
     )
+    if not checks:
+        none = np.zeros(0)
+        held_out, column_g, column_v = (none, none, none), none, none
     return CrossbarData(
         g=g,
         v_row=v_row,
@@ -110,13 +120,13 @@ def characterize(
         held_out_g=held_out[0],
         held_out_v_row=held_out[1],
         held_out_v_bl=held_out[2],
-        held_out_current=bench.cells(*held_out),
+        held_out_current=bench.cells(*held_out) if checks else none,
         settle_g=settle_g,
         settle_s=settle_s,
         settle_energy_j=settle_energy,
         column_g=column_g,
         column_v=column_v,
-        column_current=bench.columns(column_g, column_v),
+        column_current=bench.columns(column_g, column_v) if checks else none,
         provenance=bench.log.provenance(),
     )
 

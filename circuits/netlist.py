@@ -10,9 +10,13 @@ from itertools import pairwise
 from pathlib import Path
 from string import Template
 
+from circuits.corners import cards_at_corner, corner_section
 from circuits.errors import ParameterError
 from circuits.parameters import Device, Technology
 from circuits.toml_file import key_table
+
+# Numbers of the transistors of a half, as in netlists/acam.cir.
+CELL_TRANSISTORS = {"lower": (1, 2), "upper": (3, 4, 5, 6)}
 
 
 def render(template: str, **fields: str | float) -> str:
@@ -33,25 +37,33 @@ def number(value: float) -> str:
 
 
 def cards_text(technology: Technology) -> str:
-    """Return the transistor cards: our own inlined, a user's library as an include line.
+    """Return the transistor cards at their corner: our own inlined, a user's library as a line.
+
+    A library with sections has one for each corner. In plain cards the corner moves ``vth0`` and
+    ``u0``.
 
     Raises
     ------
     ParameterError
-        When the file is missing or lacks the models or the section that the technology names.
+        When the file is missing, lacks the models or the section that the technology names, or
+        cannot be taken to the corner.
     """
     path, cards = technology.cards_path(), technology.cards
     text = path.read_text(encoding="utf-8", errors="replace")
-    if cards.section:
-        if not re.search(
-            rf"^\s*\.lib\s+['\"]?{re.escape(cards.section)}['\"]?\s*$", text, re.I | re.M
-        ):
+    section = corner_section(technology)
+    if section:
+        if not re.search(rf"^\s*\.lib\s+['\"]?{re.escape(section)}['\"]?\s*$", text, re.I | re.M):
             found = re.findall(r"^\s*\.lib\s+['\"]?([\w.]+)['\"]?\s*$", text, re.I | re.M)
             raise ParameterError(
-                f"{path} has no section {cards.section!r}; it has: {', '.join(found) or 'none'}"
+                f"{path} has no section {section!r}; it has: {', '.join(found) or 'none'}"
             )
-        return f"* {_digest(path)}\n.lib '{path}' {cards.section}"
+        return f"* {_digest(path)}\n.lib '{path}' {section}"
     if re.search(r"^\s*\.(include|inc|lib)\b", text, re.I | re.M):
+        if technology.process.corner != "tt":
+            raise ParameterError(
+                f"{path} includes other files, so its cards cannot be moved to the corner"
+                f" {technology.process.corner}; give it sections and name them in [cards]"
+            )
         return f"* {_digest(path)}\n.include '{path}'"
     models = {name.lower() for name in re.findall(r"^\s*\.model\s+(\S+)", text, re.I | re.M)}
     for key, name in (("cards.nmos", cards.nmos), ("cards.pmos", cards.pmos)):
@@ -59,7 +71,7 @@ def cards_text(technology: Technology) -> str:
             raise ParameterError(
                 f"{key} = {name!r} is not a model in {path}; it has: {', '.join(sorted(models))}"
             )
-    return text.strip()
+    return cards_at_corner(text.strip(), technology)
 
 
 def column_models(device: Device, technology: Technology) -> str:
@@ -78,7 +90,7 @@ def column_models(device: Device, technology: Technology) -> str:
     }
     names = {"nmos": technology.cards.nmos}
     parts = [
-        _rram(device, values),
+        _rram(device, technology, values),
         render("column", **names),
         _readout_text(technology),
         cards_text(technology),
@@ -100,8 +112,14 @@ def readout_models(technology: Technology) -> str:
     return _parameters(values) + "\n".join(parts)
 
 
-def acam_models(device: Device, technology: Technology, t_eval: float, t_edge: float) -> str:
-    """Return cards, parameters and subcircuits of the ACAM cell and its match line."""
+def acam_models(
+    device: Device, technology: Technology, t_eval: float, t_edge: float, *, draws: bool = False
+) -> str:
+    """Return cards, parameters and subcircuits of the ACAM cell and its match line.
+
+    With ``draws`` every transistor of a half takes a threshold shift ``vtK`` and a mobility factor
+    ``muK`` of its own, K its number.
+    """
     acam = technology.acam
     values = {
         "vdd": technology.vdd_v,
@@ -122,7 +140,10 @@ def acam_models(device: Device, technology: Technology, t_eval: float, t_edge: f
         "t_precharge": acam.t_precharge_s,
     }
     names = {"nmos": technology.cards.nmos, "pmos": technology.cards.pmos}
-    parts = [_rram(device, values), render("acam", **names), cards_text(technology)]
+    for half, numbers in CELL_TRANSISTORS.items():
+        names[f"{half}_draws"] = "".join(f" vt{k}=0 mu{k}=1" for k in numbers if draws)
+        names |= {f"m{k}": f" delvto={{vt{k}}} mulu0={{mu{k}}}" if draws else "" for k in numbers}
+    parts = [_rram(device, technology, values), render("acam", **names), cards_text(technology)]
     return _parameters(values) + "\n".join(parts)
 
 
@@ -145,12 +166,15 @@ def _digest(path: Path, seen: set[Path] | None = None) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def _rram(device: Device, values: dict[str, float]) -> str:
-    """Return the RRAM subcircuit; ``v_sinh`` is entered into ``values`` when it has one."""
+def _rram(device: Device, technology: Technology, values: dict[str, float]) -> str:
+    """Return the RRAM subcircuit; its parameters, if it has some, are entered into ``values``."""
+    g, factor = "g", device.temperature_factor(technology.temperature_c)
+    if factor != 1.0:
+        g, values["g_temperature"] = "g*g_temperature", factor
     if math.isinf(device.v_sinh_v):
-        return render("rram_linear")
+        return render("rram_linear", g=g)
     values["v_sinh"] = device.v_sinh_v
-    return render("rram_sinh")
+    return render("rram_sinh", g=g)
 
 
 def _readout_text(technology: Technology) -> str:
@@ -178,7 +202,6 @@ def _amplifier(technology: Technology) -> dict[str, float]:
         }
     leaves = key_table(type(sized))
     values = {re.sub("_[mvaf]$", "", name): getattr(sized, name) for name in leaves}
-    del values["pelgrom_v"]  # enters as threshold shifts of single instances
     return values
 
 

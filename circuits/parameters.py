@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import Self, cast
+from typing import ClassVar, Self, cast
 
 from circuits.errors import ParameterError
 from circuits.toml_file import (
@@ -29,6 +29,7 @@ __all__ = [
     "Cards",
     "Column",
     "Device",
+    "Process",
     "Readout",
     "Technology",
     "apply_overrides",
@@ -40,6 +41,8 @@ __all__ = [
 ]
 
 AMPLIFIERS = ("model", "two-stage")
+CORNERS = ("tt", "ff", "ss", "fs", "sf")
+T_NOMINAL_C = 27.0  # at which conductances are stated
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,35 @@ class Cards:
     nmos: str = text_key("name of the n-channel .model (a sub-circuit is not supported)")
     pmos: str = text_key("name of the p-channel .model")
     section: str = text_key("section of a .lib file; empty: the file is included whole", "")
+    section_ff: str = text_key("section of the corner ff: n and p devices fast", "")
+    section_ss: str = text_key("section of the corner ss: n and p devices slow", "")
+    section_fs: str = text_key("section of the corner fs: n fast, p slow", "")
+    section_sf: str = text_key("section of the corner sf: n slow, p fast", "")
+
+
+@dataclass(frozen=True)
+class Process:
+    """Spread of the process: the corner that is simulated, how far corners lie, mismatch."""
+
+    corner: str = text_key("corner: tt, ff, ss, fs or sf; n device first", "tt")
+    vth_shift_n_v: float = number_key(
+        "threshold of an n device at tt less that of a fast one [V]", 0.0, 0.5, 0.025
+    )
+    vth_shift_p_v: float = number_key(
+        "threshold of a p device at tt less that of a fast one [V]", 0.0, 0.5, 0.025
+    )
+    mobility_shift_n: float = number_key(
+        "mobility of a fast n device over that at tt, less 1 [-]", 0.0, 0.9, 0.1
+    )
+    mobility_shift_p: float = number_key(
+        "mobility of a fast p device over that at tt, less 1 [-]", 0.0, 0.9, 0.1
+    )
+    a_vt_v_m: float = number_key(
+        "mismatch: sd of a threshold times sqrt(W L) [V m]", 0.0, 1e-6, 1.25e-9
+    )
+    a_beta_m: float = number_key(
+        "mismatch: sd of ln(current factor) times sqrt(W L) [m]", 0.0, 1e-6, 3.44e-9
+    )
 
 
 @dataclass(frozen=True)
@@ -130,9 +162,6 @@ class Amplifier:
     c_sum_f: float = number_key(
         "capacitor beside the feedback resistor of the summing stage [F]", 0.0, 1e-9, 5e-15
     )
-    pelgrom_v_m: float = number_key(
-        "standard deviation of a threshold times sqrt(W L) [V m]", 0.0, 1e-6, 1.25e-9
-    )
 
 
 @dataclass(frozen=True)
@@ -191,8 +220,15 @@ class Device(TomlFile):
     stuck_off_rate: float = number_key(
         "share of cells stuck at zero conductance [-]", 0.0, 1.0, 0.0
     )
+    g_temperature_per_k: float = number_key(
+        "relative change of a conductance per kelvin above 27 C [1/K]", -0.005, 0.005, 0.0
+    )
 
     folder = "devices"
+
+    def temperature_factor(self, temperature_c: float) -> float:
+        """Return the conductance at a temperature over the stated one, which is that at 27 C."""
+        return 1.0 + self.g_temperature_per_k * (temperature_c - T_NOMINAL_C)
 
     def _check(self, where: str) -> None:
         if self.g_min_s >= self.g_max_s:
@@ -220,15 +256,22 @@ class Technology(TomlFile):
     column: Column = section_key(Column)  # noqa: RUF009
     readout: Readout = section_key(Readout)  # noqa: RUF009
     acam: Acam = section_key(Acam)  # noqa: RUF009
+    process: Process = section_key(Process, default=Process())  # noqa: RUF009
     amplifier: Amplifier = section_key(Amplifier, default=Amplifier())  # noqa: RUF009
 
     folder = "technologies"
+    moved: ClassVar = {"amplifier.pelgrom_v_m": "process.a_vt_v_m"}
 
     def _check(self, where: str) -> None:
         low, high = self.readout.v_dl_lo_v, self.readout.v_dl_hi_v
         if low >= high:
             raise ParameterError(
                 f"{where}: readout.v_dl_lo_v = {low:g} must be below readout.v_dl_hi_v = {high:g}"
+            )
+        if self.process.corner not in CORNERS:
+            raise ParameterError(
+                f"{where}: process.corner = {self.process.corner!r} is not known; "
+                f"permitted: {', '.join(CORNERS)}"
             )
         if self.readout.amplifier not in AMPLIFIERS:
             raise ParameterError(

@@ -61,13 +61,19 @@ class ReadoutData(AmplifierData):
 
 
 def characterize(
-    device: Device, technology: Technology, *, quick: bool = False, **run_options: Any
+    device: Device,
+    technology: Technology,
+    *,
+    quick: bool = False,
+    checks: bool = True,
+    **run_options: Any,
 ) -> ReadoutData:
     """Measure transfer, input resistance, bandwidth and settling of the read-out in ngspice.
 
-    ``device`` and ``quick`` are accepted for the common interface; the read-out needs neither.
+    ``device``, ``quick`` and ``checks`` are there for the common interface; the read-out needs none
+    of them.
     """
-    del device, quick
+    del device, quick, checks
     readout = technology.readout
     points = 9
     full = readout.i_full_scale_a / 2

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 from circuits.errors import ParameterError
 from circuits.units import parse_number
@@ -44,6 +44,7 @@ class TomlFile:
     """Reading, overriding and writing of a frozen dataclass whose fields are declared keys."""
 
     folder = ""
+    moved: ClassVar[Mapping[str, str]] = {}  # former key to its present one, both section.leaf
 
     @classmethod
     def from_toml(cls, name_or_path: str | Path) -> Self:
@@ -67,6 +68,8 @@ class TomlFile:
             table = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise ParameterError(f"{where}: not valid TOML: {error}") from error
+        for old, new in cls.moved.items():
+            _move(table, old, new)
         return cast(Self, _build(cls, table, where, ""))
 
     def override(self, values: Mapping[str, str], where: str = "--set") -> Self:
@@ -166,6 +169,16 @@ def locate(name_or_path: str, folder: str) -> Path:
         f"no file {name_or_path!r}, and no shipped {folder} of that name"
         f"{nearest(name_or_path, names)}; shipped: {', '.join(names)}"
     )
+
+
+def _move(table: dict[str, Any], old: str, new: str) -> None:
+    """Rename a key that an older file may have; the present name wins."""
+    (section, leaf), (target, name) = old.split("."), new.split(".")
+    part = table.get(section)
+    if isinstance(part, dict) and leaf in part:
+        value = part.pop(leaf)
+        if isinstance(table.setdefault(target, {}), dict):
+            table[target].setdefault(name, value)
 
 
 def _build(cls: type, table: Mapping[str, Any], where: str, prefix: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from time import perf_counter
 from typing import Any
 
@@ -11,11 +11,13 @@ import numpy as np
 from behavioral.library import Library
 from behavioral.programming import Noise
 from behavioral.threads import one_blas_thread
+from behavioral.variation import acam_model
 from circuits.errors import ParameterError
+from circuits.parameters import Device
 from system.engine import AnalogOps, make_ops
 from system.linear import Chip
 from system.models.ops import FloatOps, Ops
-from system.networks import Network
+from system.networks import Network, Samples
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,34 @@ class Result:
         )
 
 
-def arithmetic(network: Network, library: Library | None, mode: str, chip: Chip) -> Ops:
+@dataclass(frozen=True)
+class Score:
+    """What one chip gives: the network's metric, look-ups and those clipped, and the time."""
+
+    value: float
+    conversions: int
+    clipped: int
+    seconds: float
+
+
+def default_samples(network: Network) -> int:
+    """Return how many images, texts or windows of text score a network if nobody says."""
+    return 16 if network.metric == "perplexity" else 10_000
+
+
+def arithmetic(
+    network: Network, library: Library | None, mode: str, chip: Chip, acam: Device | None = None
+) -> Ops:
     """Return the arithmetic of a mode; only "float" does without a library.
+
+    Parameters
+    ----------
+    network : Network
+    library : Library, or None in mode "float"
+    mode : {"float", "quantized", "ideal-analog", "noisy"}
+    chip : Chip
+    acam : Device or None
+        Card whose noise and stuck devices the ACAM units have, if not the library's.
 
     Raises
     ------
@@ -78,7 +106,29 @@ def arithmetic(network: Network, library: Library | None, mode: str, chip: Chip)
         return FloatOps(network.model.tensors)
     if library is None:
         raise ParameterError(f"mode {mode!r} needs a library; make one: nldpe characterize")
-    return make_ops(network, library, mode, chip)
+    ops = make_ops(network, library, mode, chip)
+    if acam is not None and isinstance(ops, AnalogOps):
+        ops.hardware.acam = acam_model(replace(library, device=acam))
+    return ops
+
+
+def score_chip(
+    network: Network,
+    library: Library | None,
+    samples: Samples,
+    mode: str,
+    chip: Chip,
+    acam: Device | None = None,
+) -> Score:
+    """Program one chip and score a network on it; arguments as in `arithmetic`."""
+    start = perf_counter()
+    with one_blas_thread():
+        ops = arithmetic(network, library, mode, chip, acam)
+        value = network.score(ops, samples, f"{network.name} {mode} chip {chip.index}")
+    counted = (
+        (ops.counters.conversions, ops.counters.clipped) if isinstance(ops, AnalogOps) else (0, 0)
+    )
+    return Score(value, *counted, perf_counter() - start)
 
 
 def evaluate(
@@ -105,16 +155,13 @@ def evaluate(
     """
     chosen = network.samples(samples)
     count = chips if mode == "noisy" else 1
-    values, conversions, clipped = [], 0, 0
     start = perf_counter()
-    for index in range(count):
-        with one_blas_thread():
-            ops = arithmetic(network, library, mode, Chip(seed, index, read_noise))
-            values.append(network.score(ops, chosen, f"{network.name} {mode} chip {index}"))
-        if isinstance(ops, AnalogOps):
-            conversions += ops.counters.conversions
-            clipped += ops.counters.clipped
+    scores = [
+        score_chip(network, library, chosen, mode, Chip(seed, index, read_noise))
+        for index in range(count)
+    ]
     seconds = perf_counter() - start
+    values = [score.value for score in scores]
     return Result(
         model=network.name,
         mode=mode,
@@ -128,8 +175,8 @@ def evaluate(
         library_sha256=library.sha256 if library else None,
         seconds=seconds,
         samples_per_s=len(chosen) * count / seconds,
-        conversions=conversions,
-        clipped_lookups=clipped,
+        conversions=sum(score.conversions for score in scores),
+        clipped_lookups=sum(score.clipped for score in scores),
         read_noise=read_noise,
         mapping=network.mapping.to_dict(),
     )

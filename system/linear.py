@@ -9,12 +9,13 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from behavioral.acam import AcamModel, AcamUnit
+from behavioral.acam import AcamUnit
 from behavioral.acam_unit import add_codes
 from behavioral.crossbar import CrossbarModel, ProgrammedArray
 from behavioral.library import Library
 from behavioral.programming import Noise
 from behavioral.threads import blocks, in_place, run_all
+from behavioral.variation import acam_model
 from behavioral.windows import Windows
 from system.calibration import Ranges, tiles
 from system.conversion import Conversion
@@ -94,7 +95,7 @@ class Hardware:
         self.cells = cells
         self.library = library
         self.crossbar = CrossbarModel(library)
-        self.acam = AcamModel.from_library(library)
+        self.acam = acam_model(library)
         self.mapping = mapping
         self.keep_devices = keep_devices
         self.tile_rows = library.technology.column.rows

@@ -1,7 +1,6 @@
 """The examples run, and print what their first lines promise, on a coarse library."""
 
 import runpy
-import struct
 import sys
 from pathlib import Path
 
@@ -10,8 +9,6 @@ import pytest
 
 from behavioral.library import Library
 from circuits.parameters import load_parameters
-from system.checkpoint import save_checkpoint
-from system.models.lenet import CONFIG, SHAPES
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -41,25 +38,6 @@ def run(monkeypatch, capsys, tmp_path, spice_cache):
     return script
 
 
-def untrained_lenet(folder):
-    """Write random weights and random digits; returns both places."""
-    rng = np.random.default_rng(0)
-    tensors = {
-        name: (rng.uniform(-1, 1, shape) * np.prod(shape[1:]) ** -0.5).astype(np.float32)
-        for name, shape in SHAPES.items()
-    }
-    save_checkpoint(folder / "lenet", CONFIG, tensors)
-    data = folder / "digits"
-    data.mkdir()
-    for part, count in (("train", 16), ("t10k", 8)):
-        images = rng.integers(0, 256, (count, 28, 28), np.uint8)
-        labels = rng.integers(0, 10, count, np.uint8)
-        for kind, array in (("images-idx3", images), ("labels-idx1", labels)):
-            head = struct.pack(f">2xBB{array.ndim}I", 8, array.ndim, *array.shape)
-            (data / f"{part}-{kind}-ubyte").write_bytes(head + array.tobytes())
-    return folder / "lenet", data
-
-
 def test_compare_devices(run, tmp_path):
     out = run("compare_devices.py", "taox", "ideal", "--quick")
     rows = [line.split() for line in out.splitlines()[1:5]]
@@ -81,11 +59,3 @@ def test_column_against_ngspice(run, library):
     out = run("column_against_ngspice.py", *options)
     newton = next(line for line in out.splitlines() if line.startswith("Newton  error"))
     assert float(newton.split()[2]) < 0.5  # LSB rms: the cell table is the coarse one
-
-
-def test_noise_scale(run, tmp_path, library):
-    model, data = untrained_lenet(tmp_path)
-    options = (model, "--library", library, "--data", data, "--scales", 1, 2, "--samples", 8)
-    out = run("noise_scale.py", *options, "--chips", 2)
-    assert out.count("noise x") == 2
-    assert (tmp_path / "noise_scale.png").stat().st_size > 0

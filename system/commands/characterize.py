@@ -29,10 +29,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE",
         help="change one key of either card, for example column.r_wire_ohm_per_cell=1; repeatable",
     )  # fmt: skip
+    add_corner(parser)
     parser.add_argument("--out", default="library.h5", metavar="FILE.h5")
     parser.add_argument("--workers", type=count, help="ngspice processes (default: all cores)")
     parser.add_argument("--quick", action="store_true", help="a coarse plan, for trying things out")
     parser.add_argument("--dry-run", action="store_true", help="print the plan, simulate nothing")
+
+
+def add_corner(parser: argparse.ArgumentParser) -> None:
+    """Declare where the circuits are measured."""
+    from system.commands.options import count
+
+    group = parser.add_argument_group("corners and mismatch")
+    group.add_argument(
+        "--corner", default=None, metavar="PROCESS",
+        help="tt, ff, ss, fs or sf, n device first: the library's tables are of this corner",
+    )  # fmt: skip
+    group.add_argument("--temperature-c", type=float, metavar="T", help="and of this temperature")
+    group.add_argument(
+        "--supply-scale", type=float, default=1.0, metavar="S", help="and of S times the supply"
+    )
+    group.add_argument(
+        "--corners", metavar="LIST|all",
+        help="further corners in the same file, for `infer --corner`: ff,ss_125c,tt_-40c_0.9vdd",
+    )  # fmt: skip
+    group.add_argument(
+        "--monte-carlo", type=count, default=0, metavar="N",
+        help="simulate the mismatch of N ACAM cells at each of three conductances",
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -40,13 +64,22 @@ def run(args: argparse.Namespace) -> int:
     from time import perf_counter
 
     from behavioral.library import Library
+    from circuits.corners import Corner, read_corners
     from circuits.parameters import load_parameters
     from system.commands.options import output_file
 
     out = output_file(args.out, "--out")
     device, technology = load_parameters(args.device, args.technology, args.overrides)
+    corners = read_corners(args.corners) if args.corners else ()
+    for corner in corners:
+        corner.apply(technology)  # a mistake is told before the work, not after it
+    process = args.corner or technology.process.corner
+    point = Corner.checked(process, args.temperature_c, args.supply_scale)
+    base, technology = technology, point.apply(technology)
     if args.dry_run:
         print_plan(device, technology, quick=args.quick)
+        if corners:
+            print(f"The same without held-out points at: {', '.join(c.name for c in corners)}.")
         return 0
     start = perf_counter()
     print(
@@ -57,8 +90,10 @@ def run(args: argparse.Namespace) -> int:
     )
     with few_failures():
         library = Library.from_spice(
-            device, technology, quick=args.quick, workers=args.workers, progress="ngspice"
-        )
+            device, technology, quick=args.quick, samples=args.monte_carlo,
+            corners={corner.name: corner.apply(base) for corner in corners},
+            workers=args.workers, progress="ngspice",
+        )  # fmt: skip
     library.to_hdf5(out)
     print(f"{out}: written in {perf_counter() - start:.1f} s, sha256 {library.sha256[:16]}...")
     return 0

@@ -7,9 +7,10 @@ import argparse
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    from system.commands.options import add_model, count
+    from system.commands.options import add_corner, add_model, count
 
     add_model(parser)
+    add_corner(parser)
     parser.add_argument(
         "--batch", type=count, default=1, help="inferences that follow each other (default: 1)"
     )
@@ -57,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     components = Components.from_toml(args.components)
     study = estimate(
         args.model,
-        load_library(args.library),
+        load_library(args.library, args.corner),
         components,
         batch=args.batch,
         sequence=args.sequence,

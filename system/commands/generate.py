@@ -7,9 +7,10 @@ import argparse
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    from system.commands.options import add_mode, add_model, count, temperature
+    from system.commands.options import add_corner, add_mode, add_model, count, temperature
 
     add_model(parser)
+    add_corner(parser)
     parser.add_argument("--prompt", required=True, metavar="TEXT")
     parser.add_argument("--tokens", type=count, default=40, help="at most (default: 40)")
     add_mode(parser)
@@ -32,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
         raise ParameterError(
             "the prompt is not valid UTF-8; check the terminal's locale"
         ) from error
-    library = library_for(args.library, args.mode)
+    library = library_for(args.library, args.mode, args.corner)
     network = open_network(args, library)
     ops = arithmetic(network, library, args.mode, Chip(args.seed, 0, args.read_noise))
     pieces = generate(

@@ -21,12 +21,15 @@ COMMANDS = {
     "generate": "continue a text with a language model",
     "validate": "replay a sample of an inference in ngspice and report the error",
     "finetune": "train a network and fine-tune it for the noise of its circuits (extra: train)",
+    "sweep": "what a parameter of device, circuit or mapping does to a network: table and plot",
+    "explore": "a grid of designs, and the Pareto front of accuracy, energy, latency and area",
+    "accuracy": "the table of accuracy: networks in every mode, over programmed chips",
     "cost": "energy, latency and area of an inference, beside ADC accelerators and a GPU",
     "demo": "the whole job on a CNN and a language model, with a report",
 }
 # What these tell takes a while, so it is always shown.
-TALKING = ("system.fetch", "system.networks")
-RESUMABLE = ("characterize", "validate", "demo")
+TALKING = ("system.fetch", "system.networks", "system.sweep.study")
+RESUMABLE = ("characterize", "validate", "demo", "sweep", "explore", "accuracy")
 
 
 def build_parser(only: str | None = None) -> argparse.ArgumentParser:

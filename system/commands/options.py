@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import json
 import math
 import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from system.files import write_json as write_json
+from system.files import write_text as write_text
 
 if TYPE_CHECKING:
     from behavioral.library import Library
@@ -51,11 +51,18 @@ def temperature(text: str) -> float:
     return value
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
-    """Declare the network and where it runs."""
+def add_model(parser: argparse.ArgumentParser, several: str | None = None) -> None:
+    """Declare the network and where it runs.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+    several : "+" or "*" for `models` in place of one `model`.
+    """
     parser.add_argument(
-        "model", metavar="MODEL", help="a shipped network, a checkpoint directory or a GGUF file"
-    )
+        "models" if several else "model", metavar="MODEL", nargs=several,
+        help="a shipped network, a checkpoint directory or a GGUF file",
+    )  # fmt: skip
     parser.add_argument("--library", default=DEFAULT_LIBRARY, metavar="FILE.h5")
     parser.add_argument(
         "--data", metavar="PATH", help="your own copy of the data set, in its standard format"
@@ -79,21 +86,30 @@ def add_mode(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def load_library(path: str) -> Library:
-    """Open a library, or say how to make one."""
+def add_corner(parser: argparse.ArgumentParser) -> None:
+    """Declare which tables of the library are used."""
+    parser.add_argument(
+        "--corner", metavar="NAME",
+        help="use the library's tables of this corner (made with characterize --corners)",
+    )  # fmt: skip
+
+
+def load_library(path: str, corner: str | None = None) -> Library:
+    """Open a library at one of its corners, or say how to make one."""
     from behavioral.library import Library
     from circuits.errors import FormatError
 
     if not Path(path).exists():
         raise FormatError(f"there is no library {path}; make one: nldpe characterize --out {path}")
-    return Library.from_hdf5(path)
+    library = Library.from_hdf5(path)
+    return library if corner is None else library.at(corner)
 
 
-def library_for(path: str, mode: str) -> Library | None:
+def library_for(path: str, mode: str, corner: str | None = None) -> Library | None:
     """Open the library that a mode needs; float arithmetic needs none."""
     if mode == "float" and not Path(path).exists():
         return None
-    return load_library(path)
+    return load_library(path, corner)
 
 
 def announce_compilation() -> None:
@@ -121,16 +137,14 @@ def open_network(args: argparse.Namespace, library: Library | None) -> Network:
 def mapping_overrides(pairs: list[str]) -> dict[str, Any]:
     """Read KEY=VALUE pairs; values are JSON where they can be."""
     from circuits.errors import ParameterError
+    from system.sweep.axes import read_choice
 
     values = {}
     for pair in pairs:
         key, sign, text = pair.partition("=")
         if not sign:
             raise ParameterError(f"--map {pair!r} is not of the form KEY=VALUE")
-        try:
-            values[key] = json.loads(text)
-        except json.JSONDecodeError:
-            values[key] = text
+        values[key] = read_choice(text)
     return values
 
 
@@ -183,26 +197,3 @@ def output_folder(path: str, option: str) -> Path:
     if not os.access(place, os.W_OK):
         raise ParameterError(f"{option} {path}: this folder cannot be written")
     return place
-
-
-def write_text(place: Path, text: str) -> None:
-    """Write a file so that a reader sees the whole of it or none, also when the disk is full."""
-    if place.exists() and not place.is_file():  # a device or pipe, such as /dev/stdout
-        place.write_text(text, encoding="utf-8")
-        return
-    handle, name = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.")
-    scratch = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        scratch.chmod(0o644)
-        scratch.replace(place)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            scratch.unlink()
-        raise
-
-
-def write_json(place: Path, content: dict[str, Any]) -> None:
-    """Write JSON, whole or not at all."""
-    write_text(place, json.dumps(content, indent=2) + "\n")

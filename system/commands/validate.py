@@ -18,9 +18,10 @@ POINT = ("tile", "column", "stimulus")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    from system.commands.options import add_model, count
+    from system.commands.options import add_corner, add_model, count
 
     add_model(parser)
+    add_corner(parser)
     parser.add_argument(
         "--samples", type=count, default=32, help="inputs of the recorded inference (default: 32)"
     )
@@ -86,6 +87,13 @@ def _add_point(parser: argparse.ArgumentParser) -> None:
         "--search", action="store_true", help="the ACAM conversion instead of the column output"
     )
     group.add_argument(
+        "--fine", action="store_true", help="... in the second read-out range (output_fine)"
+    )
+    group.add_argument(
+        "--copy", type=natural, default=0, metavar="N",
+        help="... by which of parallel ACAM units (output_copies; default: 0)",
+    )  # fmt: skip
+    group.add_argument(
         "--netlists", metavar="FOLDER", default=".", help="where they are written (default: here)"
     )
 
@@ -100,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
     out = output_file(args.json, "--json") if args.json else None
     plot = picture_file(args.plot, "--plot") if args.plot else None
     _check(args, [c.metric for c in conditions])
-    library = load_library(args.library)
+    library = load_library(args.library, args.corner)
     network = open_network(args, library)
     if args.stimulus is not None:
         return _replay_point(args, network, library, out)
@@ -144,6 +152,8 @@ def _check(args: argparse.Namespace, metrics: list[str]) -> None:
         )
     if args.search and not given:
         raise ParameterError("--search replays one conversion: give --layer, --column, --stimulus")
+    if (args.fine or args.copy) and not args.search:
+        raise ParameterError("--fine and --copy choose the unit of one conversion: add --search")
     if given and (args.propagate or metrics):
         raise ParameterError(f"--{given[0]} replays one point: without --propagate and --require")
     if args.full is not None and (given or args.propagate or metrics):
@@ -158,6 +168,8 @@ def command_line(args: argparse.Namespace) -> str:
     """Return the command that records the same inference, to which a point's options are added."""
     words = ["nldpe", "validate", args.model, "--library", args.library]
     words += ["--samples", str(args.samples), "--seed", str(args.seed)]
+    if args.corner is not None:
+        words += ["--corner", args.corner]
     if args.data is not None:
         words += ["--data", args.data]
     for pair in args.mapping:
@@ -181,6 +193,8 @@ def _replay_point(
         column=args.column,
         stimulus=args.stimulus,
         search=args.search,
+        fine=args.fine,
+        copy=args.copy,
         seed=args.seed,
         workers=args.workers,
     )

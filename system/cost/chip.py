@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from behavioral.library import Library
 from system.cost.components import Components
 from system.cost.workload import CODE_BITS, Layer
+from system.quantization import Mapping
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class Chip:
     cores_per_tile, tiles : of a tile and of a chip.
     product_cores : cores for one attention head, or for a core's width of channels.
     slices : 2 with the error pair, 1 without.
+    ranges, copies : read-out ranges, and ACAM units in parallel on each of their data lines.
+    product_copies : log, or exp, units in parallel.
     """
 
     components: Components
@@ -31,10 +34,16 @@ class Chip:
     tiles: int
     product_cores: float
     slices: int = 2
+    ranges: int = 1
+    copies: int = 1
+    product_copies: int = 1
 
     @classmethod
-    def from_components(cls, components: Components, library: Library, slices: int = 2) -> Chip:
-        """Take the rows of a core from the library, all else from the component table."""
+    def from_components(
+        cls, components: Components, library: Library, mapping: Mapping | None = None
+    ) -> Chip:
+        """Take the rows of a core from the library, what a column has from the mapping."""
+        mapping = mapping or Mapping()
         return cls(
             components,
             library.technology.column.rows,
@@ -42,7 +51,10 @@ class Chip:
             round(components["tile"]["cores"]),
             round(components["chip"]["tiles"]),
             components["core"]["product_cores"],
-            slices,
+            mapping.slices,
+            2 if mapping.output_fine else 1,
+            mapping.output_copies,
+            mapping.product_copies,
         )
 
     @property
@@ -55,16 +67,23 @@ class Chip:
         """Physical columns, and transimpedance stages, of one output and row tile."""
         return 2 * self.slices
 
+    @property
+    def acam_units(self) -> int:
+        """ACAM units of a column of a core."""
+        return self.ranges * self.copies
+
     def core_areas(self) -> dict[str, float]:
         """Return the area of each kind of component of one core [m2]."""
         part, rows, columns = self.components, self.rows, self.columns
-        acam = part["acam"]
+        acam, units = part["acam"], self.columns * self.acam_units
+        choices = 2 * (self.ranges - 1) * columns  # both ends of the second range
         return {
             "crossbar": rows * columns * part["crossbar"]["area_m2_per_weight"] * self.slices / 2,
             "dac": rows * part["dac"]["area_m2"],
-            "amplifier": (self.line_count + 1) * columns * part["amplifier"]["area_m2"],
-            "acam": columns * acam["cells"] * acam["area_m2_per_cell"],
-            "gray decoder": columns * part["gray_decoder"]["area_m2"],
+            "amplifier": (self.line_count + self.ranges) * columns * part["amplifier"]["area_m2"],
+            "acam": units * acam["cells"] * acam["area_m2_per_cell"],
+            "gray decoder": units * part["gray_decoder"]["area_m2"],
+            "range choice": choices * part["comparator"]["area_m2"],
             "register": (rows + columns) * CODE_BITS / 8 * part["register"]["area_m2_per_byte"],
         }
 
@@ -94,8 +113,14 @@ class Chip:
             return self.row_tiles(layer) * self.column_blocks(layer)
         if layer.kind == "products":
             groups = layer.heads or -(-layer.width // self.columns)
-            return max(1, math.ceil(self.product_cores * groups))
+            more = max(1.0, self.product_copies / self.acam_units)  # where columns lack units
+            return max(1, math.ceil(self.product_cores * groups * more))
         return 0
+
+    def product_units(self, layer: Layer) -> float:
+        """Return log and exp conversions that a block of products does at once."""
+        units = self.layer_cores(layer) * self.columns * self.acam_units
+        return units / self.product_copies
 
     def row_tiles(self, layer: Layer) -> int:
         """Return how many cores share one output."""

@@ -74,9 +74,9 @@ def _core(study: Study) -> Claim:
     found = list(study.figures.layers.values())
     read = float(np.mean([machine.read_time(f) for f in found]))
     cells = float(np.mean([f.cell_power_w for f in found])) * chip.rows * chip.columns * read
-    acam = chip.columns * float(np.mean([f.search_j for f in found]))
+    acam = chip.columns * chip.copies * float(np.mean([f.search_j + f.fine_j for f in found]))
     dac = chip.rows * part["dac"]["energy_j"]
-    amplifiers = chip.columns * machine.amplifier_power(chip.line_count, 1) * read
+    amplifiers = chip.columns * machine.amplifier_power(chip.line_count, chip.ranges) * read
     measured = machine.origin["amplifier"] == "SPICE"
     ours = "measured" if measured else "an estimate for the amplifiers of the technology file"
     operations = 2e-12 * chip.rows * chip.columns

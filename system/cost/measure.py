@@ -7,7 +7,7 @@ of large networks are measured on a part of their columns.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping as Table
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -21,10 +21,12 @@ from behavioral.products import ProductModel
 from system.calibration import Ranges, peaks
 from system.cost.products import ProductFigures, measure_products
 from system.cost.spice import CellPower, SearchEnergy, programmed_rows, settle_time
+from system.cost.workload import Attention
 from system.engine import layer_tensors
 from system.linear import AnalogLinear, Chip, Hardware
 from system.models.ops import Activation, Array, Cache, FloatOps, Mask
 from system.networks import Network
+from system.quantization import Mapping
 
 Floats = NDArray[np.float64]
 
@@ -44,11 +46,12 @@ class LayerFigures:
     Attributes
     ----------
     cell_power_w : mean power of one weight's cells (all signs and slices) while it is read.
-    search_j : mean energy of one ACAM conversion.
+    search_j : mean energy of one conversion by one ACAM unit.
     settle_s : until the slowest column has settled.
     rows : rows of one ACAM unit.
-    conversions : ACAM conversions of one output.
+    conversions : ACAM conversions of one output, copies and the second range aside.
     vectors, columns : recorded vectors, and columns that were programmed.
+    fine_j, fine_rows : energy and rows of a unit of the second read-out range; 0 without one.
     """
 
     cell_power_w: float
@@ -58,6 +61,18 @@ class LayerFigures:
     conversions: int
     vectors: int
     columns: int
+    fine_j: float = 0.0
+    fine_rows: float = 0.0
+
+    @property
+    def output_j(self) -> float:
+        """Energy of all conversions of one output by one copy of its ACAM units."""
+        return self.conversions * self.search_j + self.fine_j
+
+    @property
+    def output_rows(self) -> float:
+        """Rows of all ACAM units of one output, of one copy."""
+        return self.conversions * self.rows + self.fine_rows
 
 
 @dataclass(frozen=True)
@@ -69,13 +84,13 @@ class Figures:
     network : whose weights and activations they are.
     layers : by layer name.
     products : by name of the block; empty without data-dependent products.
-    slices : 2 with the error pair, 1 without.
+    mapping : how the network was laid on tiles and units.
     """
 
     network: str
-    layers: Mapping[str, LayerFigures]
-    products: Mapping[str, ProductFigures]
-    slices: int
+    layers: Table[str, LayerFigures]
+    products: Table[str, ProductFigures]
+    mapping: Mapping
 
     def mean(self, name: str) -> LayerFigures:
         """Return the mean over the layers of the same kind, for a network without weights."""
@@ -86,6 +101,8 @@ class Figures:
             search_j=float(np.mean([f.search_j for f in chosen])),
             settle_s=max(f.settle_s for f in chosen),
             rows=float(np.mean([f.rows for f in chosen])),
+            fine_j=float(np.mean([f.fine_j for f in chosen])),
+            fine_rows=float(np.mean([f.fine_rows for f in chosen])),
         )
 
     def mean_products(self, name: str) -> ProductFigures:
@@ -101,7 +118,7 @@ class Figures:
 Kind = TypeVar("Kind")
 
 
-def _alike(table: Mapping[str, Kind], name: str) -> list[Kind]:
+def _alike(table: Table[str, Kind], name: str) -> list[Kind]:
     """Return the entries whose last name is the same; all of them if there is none."""
     last = name.rsplit(".", 1)[-1]
     found = [value for key, value in table.items() if key.rsplit(".", 1)[-1] == last]
@@ -117,9 +134,12 @@ class StimulusOps(FloatOps):
     vectors : input vectors that each layer saw.
     images : or windows of text that ran.
     operands, products : of each block of products, and how many it formed element by element.
+    attentions : shape of each attention block, and what it saw.
+    seen_inputs : inputs that each output of a layer depends on; fewer than it has in the bundles of
+        grouped convolutions, where other groups' cells stay at the lowest conductance.
     """
 
-    def __init__(self, tensors: Mapping[str, Array], tile_rows: int):
+    def __init__(self, tensors: Table[str, Array], tile_rows: int):
         super().__init__(tensors, tile_rows)
         self.inputs: dict[str, Array] = {}
         self.activations: dict[str, Activation] = {}
@@ -127,6 +147,8 @@ class StimulusOps(FloatOps):
         self.vectors: dict[str, int] = {}
         self.operands: dict[str, tuple[Array, ...]] = {}
         self.products: dict[str, int] = {}
+        self.attentions: dict[str, Attention] = {}
+        self.seen_inputs: dict[str, int] = {}
         self.images = 1
 
     def linear(self, name: str, x: Array, activation: Activation = None) -> Array:
@@ -137,6 +159,8 @@ class StimulusOps(FloatOps):
         self.activations[name] = activation
         self.weights[name] = layer_tensors(self._tensors, name)
         self.vectors[name] = self.vectors.get(name, 0) + len(flat)
+        whole = self._tensors[f"{name.partition('[')[0]}.weight"]  # of all bundles, group by group
+        self.seen_inputs[name] = whole[0].size
         return super().linear(name, x, activation)
 
     def multiply(self, name: str, a: Array, b: Array) -> Array:
@@ -152,6 +176,12 @@ class StimulusOps(FloatOps):
     ) -> Array:
         """Attend and keep the operands of the first sequence."""
         self.operands[name] = (q[:1], k[:1], v[:1])
+        batch, heads, time, size = q.shape
+        pairs = batch * time * (time + 1) // 2 if mask is None else time * int(mask.sum())
+        before = self.attentions.get(name, Attention(heads, k.shape[1], size, 0, 0))
+        self.attentions[name] = replace(
+            before, time=before.time + batch * time, pairs=before.pairs + pairs
+        )
         return super().attention(name, q, k, v, cache, mask)
 
 
@@ -168,7 +198,8 @@ def measure(network: Network, library: Library, *, seed: int = 0) -> tuple[Figur
     samples = network.samples(1 if large else count)
     network.score(ops, samples, f"recording {network.name}")
     ops.images = len(samples)
-    hardware = Hardware(library, network.mapping, keep_devices=True, cells=MEASURED_CELLS)
+    one = replace(network.mapping, output_copies=1)  # the first copy's energy stands for all
+    hardware = Hardware(library, one, keep_devices=True, cells=MEASURED_CELLS)
     meter = Meter(library, hardware)
     chip = Chip(seed, 0, "frozen")
     layers = {}
@@ -183,7 +214,7 @@ def measure(network: Network, library: Library, *, seed: int = 0) -> tuple[Figur
         )
         for name, operands in ops.operands.items()
     }  # fmt: skip
-    return Figures(network.name, layers, products, network.mapping.slices), ops
+    return Figures(network.name, layers, products, network.mapping), ops
 
 
 def program(
@@ -235,8 +266,8 @@ class Meter:
             if array.devices is not None
         )
         power = self.cell_power(layer, drive)
-        searches = self.searches(layer, drive)
-        columns = len(layer.spec.gain)
+        searches, fine = self.searches(layer, drive)
+        columns, refined = len(layer.spec.gain), layer.fine_unit
         return LayerFigures(
             cell_power_w=float(power.mean()) / (columns * drive.shape[1]),
             search_j=float(np.mean([s.mean() for s in searches])),
@@ -245,6 +276,8 @@ class Meter:
             conversions=len(layer.units),
             vectors=len(x),
             columns=columns,
+            fine_j=0.0 if fine is None else float(fine.mean()),
+            fine_rows=0.0 if refined is None else float(programmed_rows(refined, 0).sum()),
         )
 
     def cell_power(self, layer: AnalogLinear, drive: Array) -> Floats:
@@ -256,8 +289,13 @@ class Meter:
             total += self.cells.total(g, drive[:, rows].astype(float) * self.v_read)
         return total
 
-    def searches(self, layer: AnalogLinear, drive: Array) -> list[Floats]:
-        """Return the energy (n, columns) [J] of each set of ACAM units, at the layer's outputs."""
+    def searches(self, layer: AnalogLinear, drive: Array) -> tuple[list[Floats], Floats | None]:
+        """Return energies (n, columns) [J] of ACAM units at the layer's outputs.
+
+        Returns
+        -------
+        of each set of units of the first read-out range, and of those of the second, if any
+        """
         spec = layer.spec
         parts = [layer.multiply(drive, i) for i in range(len(layer.tiles))]
         total = np.sum(parts, axis=0)
@@ -267,10 +305,14 @@ class Meter:
             parts = [*parts, total]
         else:
             parts = [total]
-        return [
+        found = [
             self._unit(unit, (y * spec.gain - low) / (high - low))
             for unit, y, (low, high) in zip(layer.units, parts, ends, strict=False)
         ]
+        if layer.fine_unit is None or spec.fine is None:
+            return found, None
+        low, high = spec.fine.y_lo, spec.fine.y_hi
+        return found, self._unit(layer.fine_unit, (total * spec.gain - low) / (high - low))
 
     def _unit(self, unit: AcamUnit, u: Array) -> Floats:
         found = [self.energy.column(unit, k, u[:, k].astype(float)) for k in range(u.shape[1])]

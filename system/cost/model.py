@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from behavioral.library import Library
 from system.cost.chip import Chip, Placement, balanced_copies
@@ -20,6 +20,7 @@ ORIGIN = {
     "amplifier": "estimate",
     "dac": "table",
     "gray decoder": "table",
+    "range choice": "table",
     "register": "table",
     "adder": "table",
     "vector unit": "table",
@@ -37,6 +38,7 @@ class LayerCost:
     Attributes
     ----------
     cores : all its copies.
+    acam_rows : programmed, of all units in these cores.
     energy_j : by component.
     stage_s : from its first input to its last output.
     stage : layers of one stage work side by side.
@@ -49,6 +51,7 @@ class LayerCost:
     energy_j: Mapping[str, float]
     stage_s: float
     stage: str
+    acam_rows: float = 0.0
 
     @property
     def total_j(self) -> float:
@@ -192,7 +195,20 @@ class NlDpe:
         seconds += moved_bits / link["bandwidth_bit_per_s"]
         cores = self.chip.layer_cores(layer) * copies
         stage = layer.stage or layer.name
-        return LayerCost(layer.name, layer.kind, cores, layer.macs, energy, seconds, stage)
+        rows = self.acam_rows(layer) * copies
+        return LayerCost(layer.name, layer.kind, cores, layer.macs, energy, seconds, stage, rows)
+
+    def acam_rows(self, layer: Layer) -> float:
+        """Return the programmed rows of all ACAM units of one copy of a layer."""
+        if layer.kind == "linear":
+            found, chip = self.layer_figures(layer), self.chip
+            found = replace(found, conversions=self._conversions(layer, found))
+            return layer.outputs * chip.copies * found.output_rows
+        if layer.kind == "products":  # half of the units are log units, half exp
+            part = self.product_figures(layer)
+            units = self.chip.product_units(layer) * self.chip.product_copies
+            return units * (part.log_rows + part.exp_rows) / 2
+        return 0.0
 
     @property
     def origin(self) -> dict[str, str]:
@@ -222,20 +238,24 @@ class NlDpe:
         tiles, blocks, vectors = chip.row_tiles(layer), chip.column_blocks(layer), layer.vectors
         read = self.read_time(found)
         outputs = layer.outputs * vectors
-        conversions = outputs * self._conversions(layer, found)
-        # One transimpedance stage a physical column, one summing stage for what an ACAM unit sees.
-        sums = tiles if found.conversions > 1 else 1
+        found = replace(found, conversions=self._conversions(layer, found))
+        coded = found.conversions + chip.ranges - 1  # codes of an output, each a mean of copies
+        conversions = outputs * chip.copies * coded
+        sums_of_codes = conversions - outputs * chip.ranges
+        # One transimpedance stage a physical column, one summing stage for each data line.
+        sums = tiles if found.conversions > 1 else chip.ranges
         amplifiers = self.amplifier_power(chip.line_count * tiles, sums) * layer.outputs
         bits_in = layer.inputs * vectors * CODE_BITS
         bits_out = outputs * CODE_BITS
         energy = {
             "cells": found.cell_power_w * layer.inputs * layer.outputs * vectors * read,
-            "acam": conversions * found.search_j,
+            "acam": outputs * chip.copies * found.output_j,
             "amplifier": amplifiers * read * vectors,
             "dac": layer.inputs * blocks * vectors * part["dac"]["energy_j"],
             "gray decoder": conversions * part["gray_decoder"]["energy_j"],
             "register": (bits_in * blocks + bits_out) * part["register"]["energy_j_per_bit"],
-            "adder": (conversions - outputs) * part["adder"]["energy_j"],
+            "range choice": 2 * (chip.ranges - 1) * outputs * part["comparator"]["energy_j"],
+            "adder": sums_of_codes * part["adder"]["energy_j"],
             **self._movement(bits_in, bits_out),
         }
         # A tile loads what its cores need; another copy of the layer takes the next vector.
@@ -244,6 +264,7 @@ class NlDpe:
         step = part["dac"]["settle_s"] + read
         step += wide / part["buffer"]["bandwidth_bit_per_s"]
         step += high / part["router"]["bandwidth_bit_per_s"]
+        step += sums_of_codes / vectors / self._adder_rate(layer)
         return energy, -(-vectors // copies) * step
 
     def _conversions(self, layer: Layer, found: LayerFigures) -> int:
@@ -266,24 +287,30 @@ class NlDpe:
     def _products(self, layer: Layer) -> tuple[dict[str, float], float]:
         """Log and exp searches: each has a DAC conversion before and a code behind it."""
         part, found = self.components, self.product_figures(layer)
-        searches = layer.logs + layer.exps
+        searches, copies = layer.logs + layer.exps, self.chip.product_copies
+        adds = layer.adds + searches * (copies - 1)
         energy = {
-            "acam": layer.logs * found.log_j + layer.exps * found.exp_j,
+            "acam": copies * (layer.logs * found.log_j + layer.exps * found.exp_j),
             "dac": searches * part["dac"]["energy_j"],
-            "gray decoder": searches * part["gray_decoder"]["energy_j"],
+            "gray decoder": copies * searches * part["gray_decoder"]["energy_j"],
             "register": 2 * searches * CODE_BITS * part["register"]["energy_j_per_bit"],
-            "adder": layer.adds * part["adder"]["energy_j"],
+            "adder": adds * part["adder"]["energy_j"],
             "buffer": layer.buffer_bits * part["buffer"]["energy_j_per_bit"],
             "bus": layer.buffer_bits * part["bus"]["energy_j_per_bit"],
         }
-        units = self.chip.layer_cores(layer) * self.chip.columns
-        tiles = self.chip.layer_tiles(layer)
         step = part["dac"]["settle_s"] + search_time(self.library)
-        adders = tiles * part["adder"]["per_tile"] * part["vector_unit"]["clock_hz"]
-        buffers = tiles * part["buffer"]["bandwidth_bit_per_s"]
+        buffers = self.chip.layer_tiles(layer) * part["buffer"]["bandwidth_bit_per_s"]
         return energy, max(
-            searches / units * step, layer.adds / adders, layer.buffer_bits / buffers
+            searches / self.chip.product_units(layer) * step,
+            adds / self._adder_rate(layer),
+            layer.buffer_bits / buffers,
         )
+
+    def _adder_rate(self, layer: Layer) -> float:
+        """Return the additions per second of the adders beside one copy of a layer."""
+        part = self.components
+        per_tile = part["adder"]["per_tile"] * part["vector_unit"]["clock_hz"]
+        return self.chip.layer_tiles(layer) * per_tile
 
     def product_figures(self, layer: Layer) -> ProductFigures:
         """Return the block's own figures, or the mean of the reference network's."""

@@ -17,6 +17,7 @@ COLORS = {
     "dac": "#d08770",
     "adc": "#bf616a",
     "gray decoder": "#8fbcbb",
+    "range choice": "#88c0d0",
     "register": "#a3be8c",
     "adder": "#ebcb8b",
     "vector unit": "#b48ead",

@@ -20,6 +20,7 @@ ENTRIES = {
     "amplifier": ("amplifier",),
     "dac": ("dac",),
     "gray decoder": ("gray_decoder",),
+    "range choice": ("comparator",),
     "register": ("register",),
     "adder": ("adder",),
     "vector unit": ("adder", "multiplier", "comparator", "scaler"),
@@ -67,6 +68,17 @@ def _origin(study: Study) -> str:
         f"{study.model} on device {library.device.name}, technology {library.technology.name}, "
         f"library {library.sha256[:12]}\nSPICE figures: {len(figures.layers)} layers and "
         f"{len(figures.products)} product blocks of {figures.network}, {count} recorded vectors"
+        f"\n{_units(study)}"
+    )
+
+
+def _units(study: Study) -> str:
+    """Say how many ACAM units an output has."""
+    chip = study.machine.chip
+    ranges = "a read-out range" if chip.ranges == 1 else "two read-out ranges"
+    return (
+        f"each column has {ranges} of {chip.copies} ACAM unit(s), each log and exp conversion "
+        f"{chip.product_copies}"
     )
 
 
@@ -87,7 +99,7 @@ def _headline(study: Study, cost: Cost) -> str:
 
 
 def _item(cost: Cost) -> str:
-    return "image" if cost.what == "image" else "token"
+    return "token" if cost.what in ("token", "prompt") else cost.what
 
 
 def grouped(cost: Cost) -> list[LayerCost]:
@@ -100,32 +112,35 @@ def grouped(cost: Cost) -> list[LayerCost]:
 
 def _joined(name: str, layers: list[LayerCost]) -> LayerCost:
     energy: dict[str, float] = {}
+    stages: dict[str, float] = {}  # bundles of one convolution work side by side
     for layer in layers:
         for key, joules in layer.energy_j.items():
             energy[key] = energy.get(key, 0.0) + joules
+        stages[layer.stage] = max(stages.get(layer.stage, 0.0), layer.stage_s)
     return LayerCost(
         f"{len(layers)} x {name}" if len(layers) > 1 else name, layers[0].kind,
         sum(x.cores for x in layers), sum(x.macs for x in layers), energy,
-        sum(x.stage_s for x in layers), layers[0].stage,
+        sum(stages.values()), layers[0].stage, sum(x.acam_rows for x in layers),
     )  # fmt: skip
 
 
 def _layer_table(cost: Cost) -> str:
     total = cost.energy_j / cost.batch
-    rows = [("layer", "cores", "energy", "share", "time", "largest")]
+    rows = [("layer", "cores", "ACAM rows", "energy", "share", "time", "largest")]
     for layer in grouped(cost):
         largest = sorted(layer.energy_j.items(), key=lambda x: -x[1])[:2]
         rows.append(
             (
                 layer.name,
                 str(layer.cores or ""),
+                f"{layer.acam_rows:.0f}" if layer.acam_rows else "",
                 engineering(layer.total_j, "J"),
                 f"{100 * layer.total_j / total:.1f} %",
                 engineering(layer.stage_s, "s"),
                 ", ".join(f"{n} {100 * e / (layer.total_j or 1):.0f} %" for n, e in largest if e),
             )
         )
-    return align(rows, "lrrrrl")
+    return align(rows, "lrrrrrl")
 
 
 def _component_table(study: Study, cost: Cost) -> str:
@@ -247,11 +262,13 @@ def to_csv(study: Study) -> str:
         names += [n for n in cost.energies if n not in names]
     text = io.StringIO()
     out = csv.writer(text, lineterminator="\n")
-    head = ["machine", "workload", "batch", "layer", "kind", "cores", "macs", "stage_s", "energy_j"]
+    head = ["machine", "workload", "batch", "layer", "kind", "cores", "acam_rows", "macs"]
+    head += ["stage_s", "energy_j"]
     out.writerow([*head, *(f"{n.replace(' ', '_').replace('-', '_')}_j" for n in names)])
     for cost in costs:
         for x in cost.layers:
-            plain = [cost.machine, cost.what, cost.batch, x.name, x.kind, x.cores]
+            plain: list[object] = [cost.machine, cost.what, cost.batch, x.name, x.kind, x.cores]
+            plain.append(f"{x.acam_rows:.6g}")
             values = (x.energy_j.get(n, 0.0) for n in names)
             energies = [f"{cost.batch * v:.6g}" for v in (x.total_j, *values)]
             out.writerow([*plain, f"{cost.batch * x.macs:.6g}", f"{x.stage_s:.6g}", *energies])
@@ -266,6 +283,11 @@ def to_dict(study: Study) -> dict[str, Any]:
         "sequence": study.sequence,
         "library_sha256": machine.library.sha256,
         "figures_of": study.figures.network,
+        "acam_units": {
+            "ranges": machine.chip.ranges,
+            "copies": machine.chip.copies,
+            "product_copies": machine.chip.product_copies,
+        },
         "workloads": [
             {
                 "what": ours.what,

@@ -118,7 +118,7 @@ def assemble(
     sequence: int = 0,
 ) -> Study:
     """Cost workloads on all machines, from figures that were measured before."""
-    chip = Chip.from_components(components, library, figures.slices)
+    chip = Chip.from_components(components, library, figures.mapping)
     machine = NlDpe(chip, library, figures, reference)
     return Study(
         model,
@@ -140,6 +140,9 @@ def _check_sequence(model: str, sequence: int, longest: int) -> None:
 
 
 def _recorded(ops: StimulusOps) -> Workload:
-    """Return the workload of one image of a classifier without an entry of its own."""
+    """Return the workload of one image, or text, of a network without an entry of its own."""
     sizes = {name: (weight.shape[0], weight.shape[1]) for name, (weight, _) in ops.weights.items()}
-    return classifier(sizes, ops.activations, ops.vectors, ops.products, ops.images)
+    return classifier(
+        sizes, ops.activations, ops.vectors, ops.products, ops.images,
+        seen_inputs=ops.seen_inputs, attentions=ops.attentions,
+    )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -59,12 +59,30 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Attention:
+    """One attention block.
+
+    Attributes
+    ----------
+    heads, groups, size : query heads, key heads, and channels of a head.
+    time : new tokens.
+    pairs : of a query and a key that it sees.
+    """
+
+    heads: int
+    groups: int
+    size: int
+    time: int
+    pairs: int
+
+
+@dataclass(frozen=True)
 class Workload:
     """The layers of one inference in the order they run.
 
     Attributes
     ----------
-    what : "image", "token" or "prompt".
+    what : "image", "text", "token" or "prompt".
     items : what passes through the pipeline one by one: 1, or the tokens of a prompt.
     weight_bytes, state_bytes : 8-bit weights, and keys and values that are read (for the GPU).
     missing : work of this network that the layers do not hold.
@@ -131,8 +149,11 @@ def classifier(
     vectors: Mapping[str, int],
     products: Mapping[str, int],
     images: int,
+    *,
+    seen_inputs: Mapping[str, int] | None = None,
+    attentions: Mapping[str, Attention] | None = None,
 ) -> Workload:
-    """Return a network on one image, from what a recording of some images saw.
+    """Return a network on one image or text, from what a recording of some of them saw.
 
     Parameters
     ----------
@@ -140,17 +161,25 @@ def classifier(
     activations : of each layer.
     vectors, products : input vectors of each layer, and element-wise products of each block.
     images : recorded.
+    seen_inputs : of each layer, inputs that an output depends on; default: all.
+    attentions : blocks, summed over the recorded texts.
     """
-    layers = []
+    layers, seen_inputs = [], seen_inputs or {}
     for name, (outputs, inputs) in weights.items():
         count = vectors[name] // images
         carry = float(outputs * count * CODE_BITS)
         stage = name.partition("[")[0]  # bundles of one grouped convolution
-        layers.append(linear(name, inputs, outputs, count, activations[name], carry, stage))
+        layer = linear(name, inputs, outputs, count, activations[name], carry, stage)
+        macs = float(seen_inputs.get(name, inputs)) * outputs * count
+        layers.append(replace(layer, macs=macs))
+    stored = sum(outputs * seen_inputs.get(n, inputs) for n, (outputs, inputs) in weights.items())
     layers += [_product(name, count // images, 1) for name, count in products.items()]
+    for name, block in (attentions or {}).items():
+        one = replace(block, time=block.time // images, pairs=block.pairs // images)
+        layers.append(_attention(name, one))
     missing = "normalisation, pooling and residual additions of this network"
-    stored = sum(x.inputs * x.outputs for x in layers)
-    return Workload("image", 1, tuple(layers), stored, missing=missing)
+    what = "text" if attentions else "image"
+    return Workload(what, 1, tuple(layers), stored, missing=missing)
 
 
 def llama(config: LlamaConfig, what: str, sequence: int, word_bits: float = 16) -> Workload:
@@ -207,7 +236,10 @@ def _block(config: LlamaConfig, time: int, pairs: int, word_bits: float) -> list
         project("self_attn.k_proj", width, keys, "self_attn.qkv"),
         project("self_attn.v_proj", width, keys, "self_attn.qkv"),
         _rotary(queries + keys, time),
-        _attention(config, time, pairs),
+        _attention(
+            "self_attn",
+            Attention(config.num_attention_heads, config.num_key_value_heads, size, time, pairs),
+        ),
         project("self_attn.o_proj", queries, width),
         residual("self_attn.residual"),
         _norm("post_attention_layernorm", width, time),
@@ -239,18 +271,18 @@ def _product(name: str, width: int, time: int) -> Layer:
     )  # fmt: skip
 
 
-def _attention(config: LlamaConfig, time: int, pairs: int) -> Layer:
+def _attention(name: str, block: Attention) -> Layer:
     """QK^T, softmax, attention x V: one exp search a product, one log search an operand.
 
     Softmax: compare, subtract, exp and add for each score, a log for each row, a subtraction for
     each score (`docs/method.md` 3). Two additions a product: of the logs, and into the sum.
     """
-    heads, groups, size = config.num_attention_heads, config.num_key_value_heads, config.head_dim
+    heads, groups, size, time, pairs = (getattr(block, f.name) for f in fields(block))
     products, scores = 2.0 * pairs * heads * size, float(pairs * heads)
     operands = float((heads + 2 * groups) * size * time)
     cache = 2.0 * groups * size * LOG_BITS
     return Layer(
-        "self_attn",
+        name,
         "products",
         logs=operands + heads * time,
         exps=products + scores,

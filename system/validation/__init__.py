@@ -61,10 +61,10 @@ def validate(
     unknown = [n for n in layers or [] if n not in ops.layers]
     if unknown:
         raise unknown_layer(network, unknown[0], list(ops.layers))
-    names = [n for n in ops.layers if layers is None or n in layers]
+    names = [n for n in ops.inputs if layers is None or n in layers]
     reports: list[LayerReport] = []
     for name in tqdm(names, desc="replay in ngspice", unit="layer", disable=None):
-        layer, x = ops.layers[name], ops.inputs[name]
+        layer, x = ops.recorded(name), ops.inputs[name]
         rng = layer_generator(name, seed)
         columns = replay_columns(layer, x, sampling, rng, workers=workers)
         codes = replay_searches(layer, x, sampling, rng, workers=workers)

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from system.validation.replay import CodeErrors, ColumnErrors
-from system.validation.sampling import NEAR_LSB
 
 WORST = 3  # points of a layer that are listed
-# Distances to the nearest window edge [LSB]; a cell of the default step table is 1/64 LSB.
-DISTANCES = (0.0, 0.01, NEAR_LSB, 0.1, np.inf)
+# Distances to the nearest window edge [LSB]; a cell of the default step table is 1/64 LSB, one of
+# large networks 1/16, with copies 1/8.
+DISTANCES = (0.0, 0.01, 0.03, 0.1, 0.3, np.inf)
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Point:
     stimulus : its number among the recorded inputs.
     ours, spice : column output [LSB], or output code.
     on_line : the output lies on the data line; beyond it the conversion saturates.
+    fine, copy : which unit: of the second read-out range, and its number among the parallel ones.
     """
 
     layer: str
@@ -39,12 +40,16 @@ class Point:
     ours: float
     spice: float
     on_line: bool = True
+    fine: bool = False
+    copy: int = 0
 
     @property
     def options(self) -> str:
         """Return the options of `nldpe validate` that replay this point alone."""
         place = "" if self.tile is None else f" --tile {self.tile}"
         code = " --search" if self.kind == "code" else ""
+        code += " --fine" if self.fine else ""
+        code += f" --copy {self.copy}" if self.copy else ""
         at = f"--column {self.column} --stimulus {self.stimulus}"
         return f"--layer {shlex.quote(self.layer)}{place} {at}{code}"
 
@@ -57,12 +62,14 @@ class Boundary:
     ----------
     below_lsb : upper end of the distances.
     differ : how many codes differ from ngspice's.
+    by_table : of these, how many only because of the step table: a search of the rows agrees.
     largest : largest difference of codes.
     """
 
     below_lsb: float
     searches: int
     differ: int
+    by_table: int
     largest: int
 
 
@@ -85,6 +92,11 @@ class LayerReport:
         return np.concatenate([c.errors[c.on_line] for c in self.columns])
 
     @property
+    def fine_errors(self) -> NDArray[np.float64]:
+        """Errors (points,) of outputs in the second read-out range, in LSB of that range."""
+        return np.concatenate([c.fine_errors for c in self.columns])
+
+    @property
     def differences(self) -> NDArray[np.int64]:
         """All code differences (searches,)."""
         return np.concatenate([c.differences for c in self.codes])
@@ -102,7 +114,7 @@ class LayerReport:
     @property
     def rms_lsb(self) -> float:
         """Root of the mean square column error."""
-        return float(np.sqrt(np.mean(self.errors**2)))
+        return rms(self.errors)
 
     @property
     def max_lsb(self) -> float:
@@ -115,9 +127,24 @@ class LayerReport:
         return float(np.abs(self.line_errors).max(initial=0.0))
 
     @property
+    def fine_rms_lsb(self) -> float:
+        """Root of the mean square error in the second read-out range; 0 without one."""
+        return rms(self.fine_errors)
+
+    @property
+    def fine_max_lsb(self) -> float:
+        """Largest error in the second read-out range; 0 without one."""
+        return float(np.abs(self.fine_errors).max(initial=0.0))
+
+    @property
     def bias_lsb(self) -> float:
         """Mean column error."""
         return float(self.errors.mean())
+
+    @property
+    def units(self) -> int:
+        """ACAM units that were searched on each data line: copies, of both read-out ranges."""
+        return len({(c.fine, c.copy) for c in self.codes})
 
     @property
     def code_equal(self) -> float:
@@ -134,33 +161,40 @@ class LayerReport:
         differences, weights = self.confusions()
         return float(weights[np.abs(differences) <= largest].sum())
 
-    def confusions(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Return code differences (n,) and weights (n,) of sum 1.
+    def confusions(self, fine: bool | None = None) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return code differences (n,) of single units and weights (n,) of sum 1.
 
         Conversions near an edge were sought; they count with the share they have in the
         inference, and those further away, drawn in proportion, with the rest. The ends of the
-        data line do not count.
+        data line do not count. Units of a layer are taken together.
+
+        Parameters
+        ----------
+        fine : those of the second read-out range (True), or of the first (False); default: both.
         """
-        parts = []
-        for unit in self.codes:
-            chosen = unit.chosen
-            near = chosen.distance_lsb < NEAR_LSB
-            kept = np.where(near, chosen.kind != "end", chosen.kind == "natural")
-            weights = np.zeros(len(near))
-            for group, share in ((near, chosen.near_share), (~near, 1.0 - chosen.near_share)):
-                weights[group & kept] = share / max(1, int((group & kept).sum()))
-            parts.append(weights / max(weights.sum(), 1e-12) / len(self.codes))
-        return self.differences, np.concatenate(parts)
+        units = [c for c in self.codes if fine is None or c.fine == fine]
+        if not units:
+            return np.empty(0, np.int64), np.empty(0)
+        near = np.concatenate([u.chosen.near for u in units])
+        kind = np.concatenate([u.chosen.kind for u in units])
+        kept = np.where(near, kind != "end", kind == "natural")
+        share = float(np.mean([u.chosen.near_share for u in units]))
+        weights = np.zeros(len(near))
+        for group, part in ((near, share), (~near, 1.0 - share)):
+            weights[group & kept] = part / max(1, int((group & kept).sum()))
+        return np.concatenate([u.differences for u in units]), weights / max(weights.sum(), 1e-12)
 
     def boundaries(self) -> list[Boundary]:
         """Return how codes differ by distance to the nearest window edge."""
         distance = np.concatenate([c.chosen.distance_lsb for c in self.codes])
         size = np.abs(self.differences)
+        agreed = np.concatenate([c.searched == c.spice for c in self.codes])
         found = []
         for low, high in itertools.pairwise(DISTANCES):
-            here = size[(distance >= low) & (distance < high)]
-            largest = int(here.max(initial=0))
-            found.append(Boundary(high, len(here), int(np.count_nonzero(here)), largest))
+            here = (distance >= low) & (distance < high)
+            differ = here & (size > 0)
+            counts = int(here.sum()), int(differ.sum()), int((differ & agreed).sum())
+            found.append(Boundary(high, *counts, int(size[here].max(initial=0))))
         return found
 
     def worst(self, count: int = WORST) -> list[Point]:
@@ -180,7 +214,7 @@ class LayerReport:
             Point(
                 self.name, "code", unit.tile,
                 int(unit.chosen.column[k]), int(unit.chosen.stimulus[k]),
-                float(unit.ours[k]), float(unit.spice[k]),
+                float(unit.ours[k]), float(unit.spice[k]), fine=unit.fine, copy=unit.copy,
             )
             for unit in self.codes
             for k in np.flatnonzero(unit.differences)
@@ -190,13 +224,18 @@ class LayerReport:
     def to_dict(self, command: str = "") -> dict[str, Any]:
         """Return the figures of the layer for JSON; `command` starts those of the worst points."""
         names = (
-            "name", "points", "rms_lsb", "max_lsb", "line_max_lsb", "bias_lsb", "searches",
-            "code_equal", "code_agreement",
+            "name", "points", "rms_lsb", "max_lsb", "line_max_lsb", "bias_lsb", "fine_rms_lsb",
+            "fine_max_lsb", "units", "searches", "code_equal", "code_agreement",
         )  # fmt: skip
         boundaries = [asdict(b) for b in self.boundaries()]
         boundaries[-1]["below_lsb"] = None
         worst = [{**asdict(p), "command": f"{command} {p.options}".strip()} for p in self.worst()]
         return {**{n: getattr(self, n) for n in names}, "boundaries": boundaries, "worst": worst}
+
+
+def rms(errors: NDArray[np.float64]) -> float:
+    """Return the root of the mean square, 0 of nothing."""
+    return float(np.sqrt(np.mean(errors**2))) if errors.size else 0.0
 
 
 def totals(reports: list[LayerReport]) -> dict[str, float]:
@@ -207,10 +246,12 @@ def totals(reports: list[LayerReport]) -> dict[str, float]:
     errors = np.concatenate([r.errors for r in reports])
     line = np.concatenate([r.line_errors for r in reports])
     return {
-        "column_rms_lsb": float(np.sqrt(np.mean(errors**2))),
+        "column_rms_lsb": rms(errors),
         "column_max_lsb": float(np.abs(errors).max()),
-        "line_rms_lsb": float(np.sqrt(np.mean(line**2))) if line.size else 0.0,
+        "line_rms_lsb": rms(line),
         "line_max_lsb": float(np.abs(line).max(initial=0.0)),
+        "fine_rms_lsb": rms(np.concatenate([r.fine_errors for r in reports])),
+        "fine_max_lsb": max(r.fine_max_lsb for r in reports),
         "column_bias_lsb": float(np.abs(errors.mean())),
         "layer_rms_lsb": max(r.rms_lsb for r in reports),
         "layer_bias_lsb": max(abs(r.bias_lsb) for r in reports),
@@ -230,11 +271,18 @@ def to_dict(reports: list[LayerReport], command: str = "") -> dict[str, Any]:
 def to_table(reports: list[LayerReport]) -> str:
     """Return the reports as aligned text."""
     width = max(len(r.name) for r in reports)
-    head = f"{'layer':{width}}  rms LSB  max LSB  on line     bias  equal  agree  points  searches"
+    refined = any(r.fine_errors.size for r in reports)
+    fine = "  fine rms  fine max" if refined else ""
+    head = (
+        f"{'layer':{width}}  rms LSB  max LSB  on line     bias{fine}  equal  agree  points"
+        "  searches  units"
+    )
     lines = [
         f"{r.name:{width}}  {r.rms_lsb:7.3f}  {r.max_lsb:7.3f}  {r.line_max_lsb:7.3f}"
-        f"  {r.bias_lsb:+7.3f}  {r.code_equal:5.3f}  {r.code_agreement:5.3f}  {r.points:6d}"
-        f"  {r.searches:8d}"
+        f"  {r.bias_lsb:+7.3f}"
+        + (f"  {r.fine_rms_lsb:8.3f}  {r.fine_max_lsb:8.3f}" if refined else "")
+        + f"  {r.code_equal:5.3f}  {r.code_agreement:5.3f}  {r.points:6d}  {r.searches:8d}"
+        f"  {r.units:5d}"
         for r in reports
     ]
     return "\n".join([head, *lines])
@@ -242,14 +290,14 @@ def to_table(reports: list[LayerReport]) -> str:
 
 def boundary_table(reports: list[LayerReport]) -> str:
     """Return code differences by distance to the nearest window edge, all layers together."""
-    lines = ["LSB to the nearest window edge  searches  differ  largest"]
+    lines = ["LSB to the nearest window edge  searches  differ  by step table  largest"]
     per_layer = [r.boundaries() for r in reports]
     for low, bins in zip(DISTANCES, zip(*per_layer, strict=True), strict=False):
         high = bins[0].below_lsb
         label = f"{low:g} to {high:g}" if np.isfinite(high) else f"above {low:g}"
         searches, differ = sum(b.searches for b in bins), sum(b.differ for b in bins)
-        largest = max(b.largest for b in bins)
-        lines.append(f"{label:30}  {searches:8d}  {differ:6d}  {largest:7d}")
+        by_table, largest = sum(b.by_table for b in bins), max(b.largest for b in bins)
+        lines.append(f"{label:30}  {searches:8d}  {differ:6d}  {by_table:13d}  {largest:7d}")
     return "\n".join(lines)
 
 
@@ -271,10 +319,16 @@ def worst_table(reports: list[LayerReport], command: str) -> str:
 
 def summary(figures: dict[str, float]) -> str:
     """Return the totals in one line."""
+    fine = ""
+    if figures["fine_max_lsb"]:
+        fine = (
+            f", in the second read-out range rms {figures['fine_rms_lsb']:.3f}, max "
+            f"{figures['fine_max_lsb']:.3f} of its LSB"
+        )
     return (
         f"all layers: columns rms {figures['column_rms_lsb']:.3f}, max "
         f"{figures['column_max_lsb']:.3f} LSB ({figures['points']:.0f} outputs), on the data line "
-        f"rms {figures['line_rms_lsb']:.3f}, max {figures['line_max_lsb']:.3f}; codes equal "
+        f"rms {figures['line_rms_lsb']:.3f}, max {figures['line_max_lsb']:.3f}{fine}; codes equal "
         f"{figures['code_equal']:.2%}, equal or adjacent {figures['code_agreement']:.2%} "
         f"({figures['searches']:.0f} searches)"
     )

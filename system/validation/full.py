@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -31,12 +30,14 @@ from system.models.ops import Activation, Array
 from system.models.patches import Convolution
 from system.networks import Network
 from system.quantization import Float
+from system.validation.full_run import Effort, FullRun, LayerRun
 from system.validation.point import unknown_layer
 from system.validation.replay import column_outputs, search_codes
 from system.validation.sampling import hardware_of
 
 STIMULI_AT_ONCE = 1024  # of a tile: bounds the netlists in memory
-KINDS = ("columns", "searches")
+
+Codes = NDArray[np.int64]
 
 
 class Meter(WorkerPool):
@@ -70,56 +71,6 @@ class MeteredCache(Cache):
         found = super().load(key)
         self.hits += found is not None
         return found
-
-
-@dataclass
-class Effort:
-    """Netlists simulated in this run, those found in the cache, and the simulators' seconds."""
-
-    circuits: int = 0
-    cached: int = 0
-    seconds: float = 0.0
-
-
-@dataclass
-class LayerRun:
-    """What one layer needed, and how its codes compare with the model's at the same inputs.
-
-    Attributes
-    ----------
-    products, conversions : column outputs and ACAM conversions of the images.
-    simulated_products, simulated_conversions : those left when equal ones are done once.
-    columns, searches : what ngspice did for them.
-    differences : of output codes, ngspice minus model: difference -> conversions.
-    """
-
-    products: int = 0
-    conversions: int = 0
-    simulated_products: int = 0
-    simulated_conversions: int = 0
-    columns: Effort = field(default_factory=Effort)
-    searches: Effort = field(default_factory=Effort)
-    differences: dict[int, int] = field(default_factory=dict)
-
-    @property
-    def ngspice_s(self) -> float:
-        """Seconds in which simulators ran for this layer, in this run."""
-        return self.columns.seconds + self.searches.seconds
-
-    @property
-    def code_equal(self) -> float:
-        """Share of equal codes."""
-        return self.share(0)
-
-    @property
-    def code_agreement(self) -> float:
-        """Share of codes at most one apart."""
-        return self.share(1)
-
-    def share(self, largest: int) -> float:
-        """Return the share of codes at most `largest` apart."""
-        total = sum(self.differences.values())
-        return sum(n for d, n in self.differences.items() if abs(d) <= largest) / max(total, 1)
 
 
 class SpiceLinear(AnalogLinear):
@@ -179,7 +130,7 @@ class SpiceLinear(AnalogLinear):
                 bracketed=True, executor=self.meter, cache=self.cache,
             )  # fmt: skip
         codes = found[place.ravel()].reshape(u.shape)
-        self._count(codes - conversion.codes(y, columns))
+        self._count(conversion, u, codes, conversion.codes(y, columns))
         y[:] = conversion.value(codes, columns)
         return 0
 
@@ -197,10 +148,15 @@ class SpiceLinear(AnalogLinear):
         effort.cached += self.cache.hits - before[1]
         effort.seconds += self.meter.seconds - before[2]
 
-    def _count(self, differences: NDArray[np.int64]) -> None:
-        for value, count in zip(*np.unique(differences, return_counts=True), strict=True):
+    def _count(self, conversion: Conversion, u: Float, codes: Codes, model: Codes) -> None:
+        for value, count in zip(*np.unique(codes - model, return_counts=True), strict=True):
             seen = self.run.differences.get(int(value), 0)
             self.run.differences[int(value)] = seen + int(count)
+        rows = np.flatnonzero((codes != model).any(axis=1))
+        if len(rows):
+            searched = self.hardware.acam.search(conversion.unit, u[rows])
+            agree = (searched == codes[rows]) & (codes != model)[rows]
+            self.run.by_table += int(agree.sum())
 
 
 class SpiceOps(AnalogOps):
@@ -221,114 +177,6 @@ class SpiceOps(AnalogOps):
                 meter=self._meter, cache=self._cache,
             )  # fmt: skip
         return super().layer(name, activation)
-
-
-@dataclass(frozen=True)
-class FullRun:
-    """Images through ngspice, beside the same images through the models.
-
-    Attributes
-    ----------
-    equal_predictions : images given the same class by both.
-    right, right_model : images given the right class by ngspice, and by the models.
-    logit_lsb : largest difference of a logit, in codes of the last layer.
-    model_s : seconds the models took for the same images, programming not included.
-    whole : all layers ran in ngspice.
-    """
-
-    images: int
-    layers: dict[str, LayerRun]
-    equal_predictions: int
-    right: int
-    right_model: int
-    logit_lsb: float
-    model_s: float
-    whole: bool
-
-    def effort(self, kind: str) -> Effort:
-        """Return what "columns" or "searches" of all layers took."""
-        parts: list[Effort] = [getattr(run, kind) for run in self.layers.values()]
-        return Effort(
-            sum(p.circuits for p in parts),
-            sum(p.cached for p in parts),
-            sum(p.seconds for p in parts),
-        )
-
-    @property
-    def ngspice_s(self) -> float:
-        """Seconds in which simulators ran, in this run; results from the cache cost none."""
-        return sum(self.effort(kind).seconds for kind in KINDS)
-
-    @property
-    def circuits(self) -> int:
-        """Netlists simulated in this run."""
-        return sum(self.effort(kind).circuits for kind in KINDS)
-
-    @property
-    def cached(self) -> int:
-        """Netlists whose results were in the cache."""
-        return sum(self.effort(kind).cached for kind in KINDS)
-
-    @property
-    def total_s(self) -> float:
-        """Seconds of all netlists; those of the cache at the mean of this run's of their kind.
-
-        NaN where the cache held all of a kind.
-        """
-        total = 0.0
-        for effort in map(self.effort, KINDS):
-            if effort.circuits or effort.cached:
-                mean = effort.seconds / effort.circuits if effort.circuits else np.nan
-                total += mean * (effort.circuits + effort.cached)
-        return total
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields for JSON."""
-        layers = {
-            name: {
-                **asdict(run),
-                "code_equal": run.code_equal,
-                "code_agreement": run.code_agreement,
-            }
-            for name, run in self.layers.items()
-        }
-        names = ("ngspice_s", "circuits", "cached")
-        total = self.total_s if np.isfinite(self.total_s) else None
-        return {
-            **asdict(self),
-            "layers": layers,
-            **{name: getattr(self, name) for name in names},
-            "ngspice_s_with_cached": total,
-        }
-
-    def __str__(self) -> str:
-        width = max(len(name) for name in self.layers)
-        lines = [
-            f"{'layer':{width}}  products  simulated  seconds  conversions  simulated  seconds  "
-            "equal  agree"
-        ]
-        lines += [
-            f"{name:{width}}  {r.products:8d}  {r.simulated_products:9d}  {r.columns.seconds:7.1f}"
-            f"  {r.conversions:11d}  {r.simulated_conversions:9d}  {r.searches.seconds:7.1f}  "
-            f"{r.code_equal:5.3f}  {r.code_agreement:5.3f}"
-            for name, r in self.layers.items()
-        ]
-        lines.append(
-            f"{self.images} images: {self.equal_predictions} predicted alike, right {self.right} "
-            f"in ngspice and {self.right_model} on the models; logits within "
-            f"{self.logit_lsb:.0f} codes"
-        )
-        lines.append(
-            f"ngspice {self.ngspice_s / 3600:.3f} h for {self.circuits} circuits of this run, "
-            f"{self.cached} from the cache"
-        )
-        if self.whole and np.isfinite(self.total_s):
-            cached = ", cached circuits at the mean time of the others" if self.cached else ""
-            lines[-1] += (
-                f"; the models {self.model_s:.4f} s: {self.total_s / self.model_s:,.0f} x per "
-                f"image{cached}"
-            )
-        return "\n".join(lines)
 
 
 def run_full(

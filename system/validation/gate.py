@@ -16,6 +16,8 @@ METRICS = {
     "column_max_lsb": "largest column error",
     "line_rms_lsb": "the same, outputs on the data line only: others saturate",
     "line_max_lsb": "largest column error on the data line",
+    "fine_rms_lsb": "column error in the second read-out range, in its LSB",
+    "fine_max_lsb": "the largest of these",
     "column_bias_lsb": "magnitude of the mean column error",
     "layer_rms_lsb": "column_rms_lsb of the worst layer",
     "layer_bias_lsb": "magnitude of the mean column error of the worst layer",

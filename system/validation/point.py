@@ -19,14 +19,15 @@ from system.models.ops import Array
 from system.networks import Network
 from system.validation.agreement import Point
 from system.validation.replay import (
+    Place,
     column_outputs,
-    data_line,
     dry_run,
     lsb,
+    places,
     search_codes,
     unit_codes,
 )
-from system.validation.sampling import edge_distance, record
+from system.validation.sampling import RecordedLinear, edge_distance, record
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,8 @@ def reproduce(
     stimulus: int,
     tile: int | None = None,
     search: bool = False,
+    fine: bool = False,
+    copy: int = 0,
     seed: int = 0,
     **run_options: Any,
 ) -> Replay:
@@ -72,6 +75,7 @@ def reproduce(
     samples, seed : of the recorded inference.
     layer, tile, column, stimulus : as a report names the point; without tile: tile 0.
     search : the ACAM conversion instead of the column output.
+    fine, copy : of the conversion: in the second read-out range, and by which of parallel units.
     **run_options
         As `circuits.plan.run`.
 
@@ -86,18 +90,31 @@ def reproduce(
     ops = record(network, library, samples, Chip(seed, 0, "frozen"), [layer])
     if layer not in ops.layers:
         raise unknown_layer(network, layer, list(ops.layers))
-    found, x = ops.layers[layer], ops.inputs[layer]
+    found, x = ops.recorded(layer), ops.inputs[layer]
     units = len(found.tiles) if found.digital_sum or not search else 1
     for what, value, count in (
         ("tile", tile or 0, units),
         ("column", column, len(found.spec.gain)),
         ("stimulus", stimulus, len(x)),
+        ("copy", copy, len(found.copies[-1])),
     ):
         if not 0 <= value < count:
             raise ParameterError(f"--{what} {value}; {layer} has 0 to {count - 1}")
     drive = found.drive(x)  # all of them: BLAS rounds a single row in another way
-    replay = _replay_search if search else _replay_column
-    return replay(found, drive, tile or 0, column, stimulus, folder, run_options)
+    if not search:
+        return _replay_column(found, drive, tile or 0, column, stimulus, folder, run_options)
+    unit = _find_units(found, tile, fine)
+    return _replay_search(found, drive, unit, copy, column, stimulus, folder, run_options)
+
+
+def _find_units(layer: RecordedLinear, tile: int | None, fine: bool) -> Place:
+    """Return the units of a tile, or of the layer, in one of its read-out ranges."""
+    for place in places(layer):
+        if place.fine == fine and (not layer.digital_sum or place.tile == tile):
+            return place
+    if fine:
+        raise ParameterError(f"--fine: {layer.spec.name} has one read-out range (output_fine)")
+    raise ParameterError(f"{layer.spec.name} adds codes of {len(layer.tiles)} tiles: give --tile")
 
 
 def unknown_layer(network: Network, name: str, layers: list[str]) -> ParameterError:
@@ -131,28 +148,30 @@ def _replay_column(
 
 
 def _replay_search(
-    layer: AnalogLinear,
+    layer: RecordedLinear,
     drive: Array,
-    tile: int,
+    place: Place,
+    copy: int,
     column: int,
     stimulus: int,
     folder: Path,
     options: dict[str, Any],
 ) -> Replay:
-    unit, columns = layer.first_units[tile], np.array([column])
-    u = data_line(layer, drive, tile)[[stimulus], column]
+    unit, columns = layer.copies[place.number][copy], np.array([column])
+    u = layer.data_lines(drive)[place.number][[stimulus], column]
     jobs = dry_run(lambda **o: search_codes(layer.hardware, unit, columns, u, **o))
-    ours = int(unit_codes(layer, tile, columns, u)[0])
+    ours, searched = (int(codes[0]) for codes in unit_codes(layer.hardware, unit, columns, u))
     spice = int(search_codes(layer.hardware, unit, columns, u, **options)[0])
-    place = tile if layer.digital_sum else None
-    point = Point(layer.spec.name, "code", place, column, stimulus, ours, spice)
-    name = f"{layer.spec.name}-unit{tile}-column{column}-stimulus{stimulus}"
+    where = place.tile, column, stimulus
+    point = Point(layer.spec.name, "code", *where, ours, spice, fine=place.fine, copy=copy)
+    name = f"{layer.spec.name}-unit{place.number}.{copy}-column{column}-stimulus{stimulus}"
     paths = [_write(folder, f"{name}-rows{k}", job, "tran") for k, job in enumerate(jobs)]
     technology = layer.hardware.library.technology
     distance = float(edge_distance(unit, u, columns)[0])
     note = (
         f"Data line at {float(layer.hardware.acam.voltage(u)[0]):.6f} V, {distance:.4f} LSB from "
-        f"the nearest window edge; a row matches whose lines end above "
+        f"the nearest window edge; without the step table the model's code is {searched}; a row "
+        f"matches whose lines end above "
         f"{technology.acam.v_sense_v:g} V:"
     )
     return Replay(point, paths, note)

@@ -17,9 +17,11 @@ from circuits.errors import ParameterError, SimulationError
 from circuits.plan import Job
 from system.linear import AnalogLinear, Hardware
 from system.models.ops import Array
+from system.validation.bracket import row_matches
 from system.validation.sampling import (
     Conversions,
     Index,
+    RecordedLinear,
     Sampling,
     Stimuli,
     choose_conversions,
@@ -28,11 +30,14 @@ from system.validation.sampling import (
 )
 
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 
-def lsb(layer: AnalogLinear) -> Array:
-    """Return 1/256 of the read-out range of every column, in normalised units (out,)."""
+def lsb(layer: AnalogLinear, fine: bool = False) -> Array:
+    """Return 1/256 of a read-out range of every column, in normalised units (out,)."""
     spec = layer.spec
+    if fine and spec.fine is not None:
+        spec = spec.fine
     return np.asarray((spec.y_hi - spec.y_lo) / spec.gain / 256, np.float32)
 
 
@@ -99,15 +104,41 @@ def search_circuits(
 
 
 def search_codes(
-    hardware: Hardware, unit: AcamUnit, columns: Index, u: Array, **run_options: Any
+    hardware: Hardware,
+    unit: AcamUnit,
+    columns: Index,
+    u: Array,
+    *,
+    bracketed: bool = False,
+    **run_options: Any,
 ) -> Index:
     """Return the output codes (n,) that ngspice gives for data-line positions u (n,).
+
+    Parameters
+    ----------
+    bracketed : bool
+        Simulate each half only where its answer does not follow from its other answers, as
+        `system.validation.bracket` says; needs two match lines, and ignored with one.
 
     Raises
     ------
     SimulationError
         A circuit failed in ngspice.
     """
+    if bracketed and hardware.library.technology.acam.match_lines == 2:
+        match = row_matches(hardware, unit, columns, u, **run_options)
+    else:
+        match = _replay_rows(hardware, unit, columns, u, run_options)
+    assert unit.lo is not None
+    at = columns if len(unit.lo) > 1 else np.zeros_like(columns)
+    match &= ~np.isposinf(unit.lo[at])  # rows that are switched off: stuck, or out of reach
+    return decode_rows(match, unit.bit, unit.bits, unit.gray)
+
+
+def _replay_rows(
+    hardware: Hardware, unit: AcamUnit, columns: Index, u: Array, run_options: dict[str, Any]
+) -> Bools:
+    """Simulate every row (n, rows) of every search."""
     library = hardware.library
     g_lo, g_hi, v_dl = search_circuits(hardware, unit, columns, u)
     v_ml = acam.replay(
@@ -117,14 +148,10 @@ def search_codes(
         raise SimulationError(
             "ngspice failed on a replayed search; the kept netlists are listed above"
         )
-    match = acam.is_match(library.technology, v_ml).reshape(g_lo.shape)
-    assert unit.lo is not None
-    at = columns if len(unit.lo) > 1 else np.zeros_like(columns)
-    match &= ~np.isposinf(unit.lo[at])  # rows that are switched off: stuck, or out of reach
-    return decode_rows(match, unit.bit, unit.bits, unit.gray)
+    return acam.is_match(library.technology, v_ml).reshape(g_lo.shape)
 
 
-def decode_rows(match: NDArray[np.bool_], bit: Index, bits: int, gray: bool) -> Index:
+def decode_rows(match: Bools, bit: Index, bits: int, gray: bool) -> Index:
     """OR the matching rows (searches, rows) of each output bit and decode the word."""
     word = np.zeros(len(match), np.int64)
     for b in range(bits):
@@ -146,6 +173,10 @@ class ColumnErrors:
     on_line : (stimuli, columns) bool array
         The column's whole output, all tiles, lies on its data line; beyond it the conversion
         saturates, and an error of the product changes nothing.
+    on_fine : (stimuli, columns) bool array or None
+        It lies in the column's second read-out range, whose code is then taken.
+    fine_gain : (columns,) float array or None
+        LSB of the second range in one of the first. Both None without a second range.
     """
 
     tile: int
@@ -153,22 +184,41 @@ class ColumnErrors:
     stimuli: Stimuli
     ours: Floats
     spice: Floats
-    on_line: NDArray[np.bool_]
+    on_line: Bools
+    on_fine: Bools | None = None
+    fine_gain: Floats | None = None
 
     @property
     def errors(self) -> Floats:
         """Model minus ngspice (stimuli, columns) [LSB]."""
         return self.ours - self.spice
 
+    @property
+    def fine_errors(self) -> Floats:
+        """Errors (points,) of outputs that the second range reads, in LSB of that range."""
+        if self.on_fine is None or self.fine_gain is None:
+            return np.empty(0)
+        return np.asarray((self.errors * self.fine_gain)[self.on_fine])
+
 
 @dataclass(frozen=True)
 class CodeErrors:
-    """ACAM output codes of one unit: a tile's, or the layer's (tile None)."""
+    """ACAM output codes of one unit: a tile's, or the layer's (tile None).
+
+    Attributes
+    ----------
+    searched : the model's codes without the step table, row by row.
+    fine : of the second read-out range.
+    copy : its number among the units on the same data lines.
+    """
 
     tile: int | None
     chosen: Conversions
     ours: Index
+    searched: Index
     spice: Index
+    fine: bool = False
+    copy: int = 0
 
     @property
     def differences(self) -> Index:
@@ -176,11 +226,41 @@ class CodeErrors:
         return self.ours - self.spice
 
 
+@dataclass(frozen=True)
+class Place:
+    """ACAM units on the same data lines: their place in a layer.
+
+    Attributes
+    ----------
+    number : in `RecordedLinear.copies`.
+    tile : None: the layer's, after the sum of all tiles.
+    fine : of the second read-out range.
+    """
+
+    number: int
+    tile: int | None
+    fine: bool = False
+
+
+def places(layer: RecordedLinear) -> list[Place]:
+    """Return where a layer has ACAM units, in the order of `RecordedLinear.copies`."""
+    tiles = len(layer.tiles) if layer.digital_sum else 0
+    found = [Place(k, k) for k in range(tiles)]
+    found += [Place(k, None) for k in range(tiles, len(layer.units))]
+    return found + [Place(k, None, True) for k in range(len(found), len(layer.copies))]
+
+
 def replay_columns(
-    layer: AnalogLinear, x: Array, sampling: Sampling, rng: np.random.Generator, **run_options: Any
+    layer: RecordedLinear,
+    x: Array,
+    sampling: Sampling,
+    rng: np.random.Generator,
+    **run_options: Any,
 ) -> list[ColumnErrors]:
     """Compare columns with ngspice on recorded inputs x (n, in)."""
     found, drive = [], layer.drive(x)
+    lines = [is_inside(u) for u in layer.data_lines(drive)]
+    fine = layer.spec.fine is not None
     for tile in np.sort(spread(np.arange(len(layer.tiles)), sampling.tiles, rng)).tolist():
         devices = layer.arrays[tile].devices
         assert devices is not None
@@ -189,56 +269,54 @@ def replay_columns(
         stimuli = choose_stimuli(drive[:, layer.tiles[tile]], ours, sampling, rng)
         index, step = stimuli.index, lsb(layer)[columns].astype(float)
         spice = column_outputs(layer, tile, columns, drive[index], **run_options)
-        u = data_line(layer, drive[index], tile)[:, columns]
-        inside = (u > 0.0) & (u < 1.0)
-        found.append(ColumnErrors(tile, columns, stimuli, ours[index] / step, spice / step, inside))
+        whole = lines[tile if layer.digital_sum else 0]
+        at = np.ix_(index, columns)
+        refined = (lines[-1][at], step / lsb(layer, fine=True)[columns]) if fine else (None, None)
+        ours = ours[index] / step
+        found.append(ColumnErrors(tile, columns, stimuli, ours, spice / step, whole[at], *refined))
     return found
 
 
-def data_line(layer: AnalogLinear, drive: Array, unit: int) -> Array:
-    """Return data-line positions (n, out) in [0, 1] before a unit: a tile's, or the layer's."""
-    spec = layer.spec
-    if layer.digital_sum:
-        y = layer.multiply(drive, unit)
-        low, high = spec.tile_lo[unit], spec.tile_hi[unit]
-    else:
-        y = layer.multiply(drive, 0)
-        for tile in range(1, len(layer.tiles)):
-            y += layer.multiply(drive, tile)
-        low, high = spec.y_lo, spec.y_hi
-    return line_position(y, spec.gain, (low, high))
-
-
-def line_position(y: Array, gain: Array, line: tuple[Array, Array]) -> Array:
-    """Return the positions on the data line that the conversion kernel sees, clipped to [0, 1]."""
-    width = line[1] - line[0]
-    return np.clip(y * (gain / width) - line[0] / width, 0.0, 1.0).astype(np.float32)
+def is_inside(u: Array) -> Bools:
+    """Tell which positions lie on the data line, not at or beyond its ends."""
+    return np.asarray((u > 0.0) & (u < 1.0))
 
 
 def replay_searches(
-    layer: AnalogLinear, x: Array, sampling: Sampling, rng: np.random.Generator, **run_options: Any
+    layer: RecordedLinear,
+    x: Array,
+    sampling: Sampling,
+    rng: np.random.Generator,
+    **run_options: Any,
 ) -> list[CodeErrors]:
-    """Compare ACAM output codes with ngspice at the data-line positions of recorded inputs."""
-    units = np.arange(len(layer.tiles) if layer.digital_sum else 1)
-    units = np.sort(spread(units, min(sampling.tiles, sampling.searches), rng))
-    found, drive = [], layer.drive(x)
-    for k, unit in enumerate(units.tolist()):
+    """Compare output codes of single ACAM units with ngspice at recorded data-line positions."""
+    tiles = [p for p in places(layer) if p.tile is not None]
+    chosen = np.sort(spread(np.arange(len(tiles)), sampling.tiles, rng))
+    used = [tiles[k] for k in chosen] + [p for p in places(layer) if p.tile is None]
+    units = [(place, copy) for place in used for copy in range(len(layer.copies[place.number]))]
+    if len(units) > sampling.searches:
+        units = [units[k] for k in np.sort(spread(np.arange(len(units)), sampling.searches, rng))]
+    found, lines = [], layer.data_lines(layer.drive(x))
+    for k, (place, copy) in enumerate(units):
         count = (sampling.searches + k) // len(units)
-        u = data_line(layer, drive, unit)
-        chosen = choose_conversions(layer.first_units[unit], u, count, rng)
-        ours = unit_codes(layer, unit, chosen.column, chosen.u)
-        spice = search_codes(
-            layer.hardware, layer.first_units[unit], chosen.column, chosen.u, **run_options
-        )
-        found.append(CodeErrors(unit if layer.digital_sum else None, chosen, ours, spice))
+        unit, u = layer.copies[place.number][copy], lines[place.number]
+        chosen_here = choose_conversions(unit, u, count, rng, is_inside(u) if place.fine else None)
+        at = chosen_here.column, chosen_here.u
+        ours, searched = unit_codes(layer.hardware, unit, *at)
+        spice = search_codes(layer.hardware, unit, *at, **run_options)
+        found.append(CodeErrors(place.tile, chosen_here, ours, searched, spice, place.fine, copy))
     return found
 
 
-def unit_codes(layer: AnalogLinear, unit: int, columns: Index, u: Array) -> Index:
-    """Return the model's codes (n,) for positions u (n,) of columns (n,)."""
-    wide = np.repeat(u[:, None], layer.first_units[unit].columns, axis=1)
-    codes, _ = layer.hardware.acam.convert(layer.first_units[unit], wide)
-    return codes[np.arange(len(u)), columns].astype(np.int64)
+def unit_codes(hardware: Hardware, unit: AcamUnit, columns: Index, u: Array) -> tuple[Index, Index]:
+    """Return the model's codes (n,) for positions u (n,) of columns (n,), and those of a search.
+
+    An inference takes codes from a step table; the search compares row by row.
+    """
+    wide = np.repeat(u[:, None], unit.columns, axis=1)
+    at = np.arange(len(u)), columns
+    codes, _ = hardware.acam.convert(unit, wide)
+    return codes[at].astype(np.int64), hardware.acam.search(unit, wide)[at].astype(np.int64)
 
 
 def dry_run(simulate: Callable[..., Any]) -> list[Job]:

@@ -10,20 +10,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from behavioral.acam import AcamUnit
+from behavioral.acam import AcamModel, AcamUnit
 from behavioral.library import Library
 from behavioral.threads import one_blas_thread
-from system.engine import AnalogOps
-from system.linear import COARSE_CELLS, COARSE_FROM, FINE_CELLS, AnalogLinear, Chip, Hardware
+from system.engine import AnalogOps, layer_tensors
+from system.linear import AnalogLinear, Chip, Hardware, hardware_for
 from system.models.ops import Activation, Array
 from system.models.patches import Convolution
 from system.networks import Network
+from system.quantization import fake_quantize
 
 IMAGES = 16  # of every batch, whose patches a convolution may keep
 KEPT_INPUTS = 1024  # recorded inputs a layer keeps, spread over what it saw
 EXTREMES = 4  # at most so many of the stimuli of a tile are extremes
 POOL = 4096  # conversions of a unit among which searches are chosen
-NEAR_LSB = 0.03  # two cells of a step table: closer to an edge a code may differ
+NEAR_CELLS = 2  # of a step table: closer to an edge a code may differ
 
 Index = NDArray[np.int64]
 
@@ -40,14 +41,69 @@ class Sampling:
     stimuli : inputs of a tile. Up to four are extremes: largest and smallest drive, largest and
         smallest output of the chosen columns. The others are drawn from equal parts of all
         recorded inputs, ordered by drive: a proportional sample of what the network did.
-    searches : ACAM conversions. Half are drawn from equal parts of the recorded ones, ordered by
-        data-line position; two are the ends; the others lie within 0.03 LSB of a window edge.
+    searches : ACAM conversions, shared among the units of the chosen tiles, of both read-out ranges
+        and among copies. Half are drawn from equal parts of the recorded ones, ordered by data-line
+        position; two are the ends; the others lie within two cells of the step table of a window
+        edge (0.03 LSB at 16,384 cells).
     """
 
     tiles: int = 4
     columns: int = 3
     stimuli: int = 16
     searches: int = 16
+
+
+class KeepingModel(AcamModel):
+    """The cell model, noting the units that it programs while `programmed` is a list."""
+
+    programmed: list[AcamUnit] | None = None
+
+    def program(self, *args: Any, **options: Any) -> AcamUnit:
+        """Program and note a unit."""
+        unit = super().program(*args, **options)
+        if self.programmed is not None:
+            self.programmed.append(unit)
+        return unit
+
+
+class RecordedLinear(AnalogLinear):
+    """A layer that keeps each copy of its ACAM units, not only the sum of their codes.
+
+    Attributes
+    ----------
+    copies : list of lists of AcamUnit
+        In the order in which the layer programs and uses them: those of each tile, or of the
+        layer; those of the second read-out range.
+    """
+
+    def __init__(self, *args: Any):
+        self.copies: list[list[AcamUnit]] = []
+        super().__init__(*args)
+
+    def data_lines(self, drive: Array) -> list[Array]:
+        """Return the positions (n, out) in [0, 1] that each entry of `copies` sees."""
+        parts = [self.multiply(drive, i) for i in range(len(self.tiles))]
+        if not self.digital_sum:
+            total = np.add.reduce(parts)
+            ranges = [c for c in (self._conversions[0], self._fine) if c is not None]
+            return [np.clip(c.position(total), 0.0, 1.0) for c in ranges]
+        tiles = list(zip(self._conversions, parts, strict=False))
+        lines = [c.position(y) for c, y in tiles]
+        for last in self._conversions[len(tiles) :]:
+            z = np.add.reduce([c.value(c.codes(y)) for c, y in tiles])
+            ends = self.spec.y_lo, self.spec.y_hi
+            z = fake_quantize(z, *ends, self.hardware.mapping.input_bits)
+            lines.append(last.position(z))
+        return [np.clip(u, 0.0, 1.0) for u in lines]
+
+    def _program_windows(self, *args: Any, **options: Any) -> AcamUnit:
+        model = self.hardware.acam
+        assert isinstance(model, KeepingModel)
+        model.programmed = []
+        unit = super()._program_windows(*args, **options)
+        self.copies.append(model.programmed)
+        model.programmed = None
+        return unit
 
 
 class RecordingOps(AnalogOps):
@@ -68,8 +124,19 @@ class RecordingOps(AnalogOps):
 
     def layer(self, name: str, activation: Activation) -> AnalogLinear:
         """Return a programmed layer; only recorded ones keep their devices."""
-        self.hardware.keep_devices = self._is_wanted(name)
+        self.hardware.keep_devices = wanted = self._is_wanted(name)
+        if wanted and name not in self.layers:
+            weight, bias = layer_tensors(self._tensors, name)
+            self.layers[name] = RecordedLinear(
+                name, weight, bias, activation, self._ranges, self.hardware, self.chip
+            )
         return super().layer(name, activation)
+
+    def recorded(self, name: str) -> RecordedLinear:
+        """Return a layer that was recorded."""
+        layer = self.layers[name]
+        assert isinstance(layer, RecordedLinear)
+        return layer
 
     def linear(self, name: str, x: Array, activation: Activation = None) -> Array:
         """Run the layer and keep some of its inputs."""
@@ -98,9 +165,7 @@ class RecordingOps(AnalogOps):
 
 def hardware_of(network: Network, library: Library, keep_devices: bool = False) -> Hardware:
     """Return the models on which `nldpe infer` runs the network."""
-    size = sum(t.size for t in network.model.tensors.values())
-    cells = COARSE_CELLS if size >= COARSE_FROM else FINE_CELLS
-    return Hardware(library, network.mapping, keep_devices=keep_devices, cells=cells)
+    return hardware_for(network.mapping, network.ranges, library, keep_devices)
 
 
 def record(
@@ -112,6 +177,7 @@ def record(
 ) -> RecordingOps:
     """Run a noisy inference that keeps stimuli and programmed conductances."""
     hardware = hardware_of(network, library)
+    hardware.acam = KeepingModel.from_library(library)
     ops = RecordingOps(network.model.tensors, network.ranges, hardware, chip, layers=layers)
     with one_blas_thread():
         network.score(ops, network.samples(samples), f"recording {network.name}")
@@ -180,7 +246,8 @@ class Conversions:
     u : (n,) float32 array, positions on the data line.
     distance_lsb : (n,) float array, to the nearest window edge.
     kind : (n,) str array: "natural", "near" (an edge) or "end".
-    near_share : share of all recorded conversions within NEAR_LSB of an edge.
+    near : (n,) bool array, within NEAR_CELLS of an edge.
+    near_share : share of all recorded conversions that are near.
     """
 
     stimulus: Index
@@ -188,18 +255,33 @@ class Conversions:
     u: Array
     distance_lsb: NDArray[np.float64]
     kind: NDArray[np.str_]
+    near: NDArray[np.bool_]
     near_share: float
 
 
 def choose_conversions(
-    unit: AcamUnit, u: Array, count: int, rng: np.random.Generator
+    unit: AcamUnit,
+    u: Array,
+    count: int,
+    rng: np.random.Generator,
+    used: NDArray[np.bool_] | None = None,
 ) -> Conversions:
-    """Choose among the conversions u (stimuli, columns) of a unit, clipped to [0, 1]."""
-    pool = np.sort(rng.choice(u.size, size=min(POOL, u.size), replace=False))
+    """Choose among the conversions of a unit.
+
+    Parameters
+    ----------
+    u : (stimuli, columns) float array
+        Positions on the data line, clipped to [0, 1].
+    used : (stimuli, columns) bool array, optional
+        Conversions whose code is taken; default, and where none is: all.
+    """
+    usable = np.arange(u.size) if used is None or not used.any() else np.flatnonzero(used)
+    pool = np.sort(rng.choice(usable, size=min(POOL, len(usable)), replace=False))
     stimulus, column = np.unravel_index(pool, u.shape)
     value = u[stimulus, column]
     distance = edge_distance(unit, value, column)
-    near = np.flatnonzero(distance < NEAR_LSB)
+    close = distance < 256.0 * NEAR_CELLS / unit.table.shape[1]
+    near = np.flatnonzero(close)
     order = np.argsort(value, kind="stable").astype(np.int64)
     picked = [strata(order, -(-count // 2), rng)]
     ends = order[[-1, 0]][: min(2, count // 4)]
@@ -208,7 +290,7 @@ def choose_conversions(
     kind = np.repeat(["natural", "end", "near"], [len(p) for p in picked])
     at = np.concatenate(picked)
     return Conversions(
-        stimulus[at], column[at], value[at], distance[at], kind, len(near) / len(pool)
+        stimulus[at], column[at], value[at], distance[at], kind, close[at], len(near) / len(pool)
     )
 
 

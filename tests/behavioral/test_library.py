@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import re
 import shutil
 from pathlib import Path
 
@@ -11,8 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from behavioral.library import CORNER, HEAD_BYTES, Library, sealed
-from circuits.errors import FormatError, SimulationError
+from behavioral.library import HEAD_BYTES, Library, sealed
+from behavioral.tables import CORNER, Tables
+from circuits.corners import Corner
+from circuits.errors import FormatError, ParameterError, SimulationError
 from tests.behavioral.standin import make_library
 
 
@@ -150,7 +153,7 @@ def reseal(path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda f: f.__delitem__("acam"), "group acam is missing"),
+        (lambda f: f.__delitem__("acam"), "group acam/nominal is missing"),
         (lambda f: f.__delitem__(f"readout/{CORNER}/gain_v_per_a"), "gain_v_per_a is missing"),
         (lambda f: f.attrs.__setitem__("device_toml", "x = 1"), "another version of this program"),
         (lambda f: f.attrs.__delitem__("versions"), "cannot be read"),
@@ -171,8 +174,8 @@ def test_wrongly_made_file_is_refused_with_the_remedy(path, change, message):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        (b"nldpe-library 2.0", b"nldpe-library 3.0", r"format version 3\.0, this program reads 2"),
-        (b"nldpe-library 2.0", b"nldpe-librarx 2.0", "is no library"),
+        (b"nldpe-library 2.1", b"nldpe-library 3.0", r"format version 3\.0, this program reads 2"),
+        (b"nldpe-library 2.1", b"nldpe-librarx 2.0", "is no library"),
     ],
 )
 def test_another_format_is_refused_with_the_remedy(path, old, new, message):
@@ -189,9 +192,64 @@ def test_another_hdf5_file_is_refused(tmp_path):
 
 
 def test_a_larger_minor_version_is_read(library, path):
-    image = path.read_bytes().replace(b"nldpe-library 2.0", b"nldpe-library 2.7", 1)
+    image = path.read_bytes().replace(b"nldpe-library 2.1", b"nldpe-library 2.7", 1)
     path.write_bytes(image)
     assert Library.from_hdf5(path).errors == library.errors
+
+
+@pytest.fixture
+def two_corners(library, tmp_path):
+    """Return a library file with a fast corner, whose thresholds lie 20 mV lower."""
+    fast = Corner.from_name("ff_125c").apply(library.technology)
+    acam = dataclasses.replace(library.acam, lower_v=library.acam.lower_v - 0.02)
+    corners = {"ff_125c": Tables(fast, acam, library.crossbar, library.readout)}
+    parts = {name: getattr(library, name) for name in ("acam", "crossbar", "readout")}
+    made = Library.from_tables(library.device, library.technology, corners=corners, **parts)
+    made.to_hdf5(tmp_path / "corners.h5")
+    return tmp_path / "corners.h5"
+
+
+def test_a_corner_survives_the_round_trip_beside_the_nominal_tables(library, two_corners):
+    again = Library.from_hdf5(two_corners)
+    fast = again.at("ff_125c")
+    assert (fast.corner, fast.technology.process.corner) == ("ff_125c", "ff")
+    assert fast.technology.temperature_c == 125.0
+    assert np.array_equal(fast.acam.lower_v, library.acam.lower_v - 0.02)
+    assert np.array_equal(again.acam.lower_v, library.acam.lower_v)
+    assert again.at("nominal") is again
+    assert fast.sha256 == again.sha256  # the file's
+    assert "ff_125c" in again.summary()
+    assert "process ff, 125 C, 0.9 V" in fast.summary()
+
+
+def test_unknown_corner_names_those_there_are(two_corners):
+    with pytest.raises(ParameterError, match=r"no corner 'ss'; it has: nominal, ff_125c"):
+        Library.from_hdf5(two_corners).at("ss")
+
+
+def test_a_damaged_corner_is_refused(two_corners):
+    with h5py.File(two_corners, "r+") as file:
+        file["acam/ff_125c/lower_v"][2] = np.nan
+    reseal(two_corners)
+    with pytest.raises(FormatError, match=r"acam/lower_v lacks 1 of"):
+        Library.from_hdf5(two_corners)
+
+
+def test_a_library_of_format_2_0_is_read(library, path):
+    """It has neither corners nor mismatch, and the amplifier's section holds Pelgrom's constant."""
+    with h5py.File(path, "r+") as file:
+        for name in [n for n in file["acam/nominal"] if n.startswith(("mismatch", "monte"))]:
+            del file[f"acam/nominal/{name}"]
+        text = re.sub(r"\n\[process\]\n(.+\n)*", "", file.attrs["technology_toml"])
+        assert "[amplifier]" in text
+        file.attrs["technology_toml"] = text + "pelgrom_v_m = 2e-09\n"
+    image = sealed(path.read_bytes()).replace(b"nldpe-library 2.1", b"nldpe-library 2.0", 1)
+    path.write_bytes(image)
+    older = Library.from_hdf5(path)
+    assert older.technology.process.a_vt_v_m == 2e-9
+    assert older.errors == library.errors
+    assert not older.corners
+    assert older.acam.mismatch_g.size == 0
 
 
 def test_missing_file_is_refused(tmp_path):

@@ -99,7 +99,7 @@ def test_noise_exceeds_that_of_the_summing_resistors(data):
 @pytest.mark.ngspice
 def test_random_offset_is_proportional_to_the_mismatch(data, spice_cache):
     """2 %: the cascodes make it slightly non-linear."""
-    _, other = apply_overrides(DEVICE, TWO_STAGE, ["amplifier.pelgrom_v_m=0.625n"])
+    _, other = apply_overrides(DEVICE, TWO_STAGE, ["process.a_vt_v_m=0.625n"])
     half = readout.characterize(DEVICE, other, cache=spice_cache)
     assert half.amplifier_offset_sigma_v == pytest.approx(
         data.amplifier_offset_sigma_v / 2, rel=0.02

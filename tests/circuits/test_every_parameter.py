@@ -12,9 +12,14 @@ LABELS = ("name", "description", "source")
 NOISE = ("noise", "stuck")
 # Used when results are read, not in a netlist.
 RESULTS = ("v_sense_v", "i_trip_a")
+# Used once thresholds are known: tests/circuits/test_mismatch.py.
+MISMATCH = ("a_beta_m",)
 VALUES = {
     "technology.cards.file": None,
     "technology.cards.section": None,
+    **{f"technology.cards.section_{corner}": None for corner in ("ff", "ss", "fs", "sf")},
+    "technology.process.corner": "ff",
+    "device.g_temperature_per_k": "1e-3",
     "technology.cards.nmos": "p16lp",
     "technology.cards.pmos": "n16lp",
     "technology.acam.match_lines": "1",
@@ -22,10 +27,17 @@ VALUES = {
     "technology.column.rows": "128",
     "technology.readout.amplifier": "two-stage",
 }
+# Settings without which a key has no effect.
+SHOWN = {
+    ".amplifier.": "readout.amplifier=two-stage",
+    "a_vt_v_m": "readout.amplifier=two-stage",
+    "_shift_": "process.corner=ff",
+    "g_temperature": "temperature_c=85",
+}
 KEYS = [
     key
     for key in parameter_keys()
-    if key.rpartition(".")[2] not in (*LABELS, *RESULTS)
+    if key.rpartition(".")[2] not in (*LABELS, *RESULTS, *MISMATCH)
     and not any(word in key for word in NOISE)
     and VALUES.get(key, "") is not None
 ]
@@ -49,8 +61,8 @@ def value(key):
 @pytest.mark.parametrize("key", KEYS)
 def test_parameter_moves_a_netlist(key):
     changed = VALUES.get(key) or repr(value(key) * 1.03)
-    sized = ["readout.amplifier=two-stage"] if ".amplifier." in key else []
-    before = apply_overrides(DEVICE, TECHNOLOGY, sized)
+    shown = [setting for part, setting in SHOWN.items() if part in key]
+    before = apply_overrides(DEVICE, TECHNOLOGY, shown)
     after = apply_overrides(*before, [f"{key}={changed}"])
     assert texts(*before) != texts(*after)
 

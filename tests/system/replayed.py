@@ -16,6 +16,7 @@ def code_errors(differences, distance, kind, near_share):
     n = len(differences)
     chosen = Conversions(
         np.arange(n), np.arange(n), np.full(n, 0.5, np.float32), np.array(distance),
-        np.array(kind), near_share,
+        np.array(kind), np.array(distance) < 0.03, near_share,
     )  # fmt: skip
-    return CodeErrors(None, chosen, np.array(differences), np.zeros(n, np.int64))
+    ours, none = np.array(differences), np.zeros(n, np.int64)
+    return CodeErrors(None, chosen, ours, ours, none)

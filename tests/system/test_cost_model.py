@@ -16,9 +16,11 @@ from system.cost.components import Components
 from system.cost.measure import Figures, LayerFigures, StimulusOps
 from system.cost.products import ProductFigures
 from system.cost.study import assemble
-from system.cost.workload import lenet, llama, shaped
+from system.cost.workload import Attention, classifier, lenet, llama, shaped
 from system.models.lenet import SHAPES, Lenet
 from system.models.llama import Llama, LlamaConfig
+from system.models.patches import Convolution
+from system.quantization import Mapping
 from tests.behavioral.standin import make_library
 
 CONFIG = LlamaConfig(
@@ -38,18 +40,20 @@ def components():
     return Components.from_toml()
 
 
-def made_up_figures() -> Figures:
+def made_up_figures(mapping: Mapping | None = None) -> Figures:
     layers, products = {}, {}
     for k, layer in enumerate(x for w in WORKLOADS for x in w.layers):
         if layer.kind == "linear":
-            layers[layer.name] = LayerFigures(3e-8 + k * 1e-9, 8e-13, 1e-9, 128.0, 1, 8, 4)
+            fine = (9e-13, 120.0) if mapping is not None and mapping.output_fine else (0.0, 0.0)
+            layers[layer.name] = LayerFigures(3e-8 + k * 1e-9, 8e-13, 1e-9, 128.0, 1, 8, 4, *fine)
         elif layer.kind == "products":
             products[layer.name] = ProductFigures(1.4e-12, 7e-13, 80, 96)
-    return Figures("made up", layers, products, 2)
+    return Figures("made up", layers, products, mapping or Mapping())
 
 
-def study(library, components, **options):
-    return assemble("made up", library, components, made_up_figures(), WORKLOADS, **options)
+def study(library, components, mapping=None, **options):
+    figures = made_up_figures(mapping)
+    return assemble("made up", library, components, figures, WORKLOADS, **options)
 
 
 def test_components_and_layers_add_up_to_the_total(library, components):
@@ -287,3 +291,89 @@ def test_the_csv_holds_the_energy_of_every_machine(library, components):
         found.ours[2].energy_j, rel=1e-5
     )
     assert {r["machine"] for r in rows} == {"NL-DPE, ours", "ISAAC-like", "RAELLA-like"}
+
+
+def of_kind(cost, kind):
+    """Return energies by component of all layers of a kind, and their ACAM rows."""
+    layers = [x for x in cost.layers if x.kind == kind]
+    names = {name for x in layers for name in x.energy_j}
+    energy = {n: sum(x.energy_j.get(n, 0.0) for x in layers) for n in names}
+    return energy, sum(x.acam_rows for x in layers)
+
+
+@pytest.mark.parametrize("fine", [0.0, 2.5])
+def test_twice_the_output_copies_doubles_the_units_and_nothing_else(library, components, fine):
+    """Searches, decoders and rows; of the adders, one addition more for every copy and range."""
+    two, four = (
+        study(library, components, Mapping(output_fine=fine, output_copies=n)) for n in (2, 4)
+    )
+    for a, b, work in zip(two.ours, four.ours, two.workloads, strict=True):
+        (before, rows), (after, more_rows) = (of_kind(cost, "linear") for cost in (a, b))
+        ratio = {n: 2.0 if n in ("acam", "gray decoder") else 1.0 for n in before}
+        outputs = sum(x.outputs * x.vectors for x in work.layers if x.kind == "linear")
+        extra = 2 * outputs * (2 if fine else 1) * components["adder"]["energy_j"]
+        assert after.pop("adder") == pytest.approx(before.pop("adder") + extra, rel=1e-12)
+        assert after == pytest.approx({n: ratio[n] * x for n, x in before.items()}, rel=1e-12)
+        assert more_rows == 2 * rows > 0
+    areas = [x.machine.chip.core_areas() for x in (two, four)]
+    doubled = {n for n in areas[0] if areas[1][n] == 2 * areas[0][n] > 0}
+    assert doubled == {"acam", "gray decoder"}
+    assert all(areas[0][n] == areas[1][n] for n in set(areas[0]) - doubled)
+
+
+def test_twice_the_product_copies_doubles_log_and_exp_units_and_their_cores(library, components):
+    two, four = (study(library, components, Mapping(product_copies=n)) for n in (2, 4))
+    for a, b, work in zip(two.ours[1:], four.ours[1:], two.workloads[1:], strict=True):
+        (before, rows), (after, more_rows) = (of_kind(cost, "products") for cost in (a, b))
+        searches = sum(x.logs + x.exps for x in work.layers)
+        extra = 2 * searches * components["adder"]["energy_j"]
+        assert after.pop("adder") == pytest.approx(before.pop("adder") + extra, rel=1e-12)
+        for name in before:
+            ratio = 2.0 if name in ("acam", "gray decoder") else 1.0
+            assert after[name] == pytest.approx(ratio * before[name], rel=1e-12), name
+        assert more_rows == 2 * rows > 0
+        cores = [sum(x.cores for x in c.layers if x.kind == "products") for c in (a, b)]
+        assert cores[1] == 2 * cores[0]
+        assert of_kind(a, "linear") == of_kind(b, "linear")
+
+
+def test_a_second_range_has_stages_units_and_a_choice_of_its_own(library, components):
+    """One summing stage beside the five amplifiers of a column; searches of 8e-13 and 9e-13 J."""
+    one, two = (study(library, components, Mapping(output_fine=x)) for x in (0.0, 2.5))
+    for a, b in zip(one.ours, two.ours, strict=True):
+        (before, rows), (after, more_rows) = (of_kind(cost, "linear") for cost in (a, b))
+        assert after["acam"] == pytest.approx(before["acam"] * 17 / 8, rel=1e-12)
+        assert after["gray decoder"] == pytest.approx(2 * before["gray decoder"], rel=1e-12)
+        assert more_rows == pytest.approx(rows * (128 + 120) / 128)
+        assert after["range choice"] > before["range choice"] == 0.0
+        for name in ("cells", "dac", "adder", "register", "router"):
+            assert after[name] == pytest.approx(before[name], rel=1e-12), name
+    fc1 = [next(x for x in c.ours[0].layers if x.name == "fc2") for c in (one, two)]  # one tile
+    assert fc1[1].energy_j["amplifier"] == pytest.approx(fc1[0].energy_j["amplifier"] * 6 / 5)
+
+
+def test_other_groups_of_a_bundle_are_no_operations():
+    """A depthwise 3 x 3 layer of 56 channels: two bundles of 28, 9 inputs for each output."""
+    weights = {f"a[{i}]": (28, 252) for i in range(2)}
+    same = {n: None for n in weights}, dict.fromkeys(weights, 50), {}
+    work = classifier(weights, *same, 2, seen_inputs=dict.fromkeys(weights, 9))
+    assert work.macs == 56 * 9 * 25
+    assert work.weight_bytes == 56 * 9
+    assert {x.stage for x in work.layers} == {"a"}
+
+
+def test_a_recording_counts_what_each_query_and_each_group_sees():
+    """By hand: 5 queries see 3 and 5 keys, or 1 to 5 each; an output of a group sees 9 inputs."""
+    rng = np.random.default_rng(0)
+    ops = StimulusOps({"a.weight": rng.random((56, 1, 3, 3), np.float32)}, 256)
+    q, k = rng.random((2, 4, 5, 8), np.float32), rng.random((2, 2, 5, 8), np.float32)
+    mask = np.array([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]], bool)
+    ops.attention("masked", q, k, k, None, mask)
+    ops.attention("causal", q, k, k, None)
+    assert ops.attentions["masked"] == Attention(4, 2, 8, 10, 5 * 3 + 5 * 5)
+    assert ops.attentions["causal"].pairs == 2 * (1 + 2 + 3 + 4 + 5)
+    ops.convolve("a", rng.random((1, 56, 4, 4), np.float32), Convolution((3, 3), groups=56))
+    assert ops.seen_inputs == {"a[0]": 9, "a[1]": 9}
+    work = classifier({}, {}, {}, {}, 2, attentions={"masked": ops.attentions["masked"]})
+    assert work.what == "text"
+    assert work.layers[0].exps == 20 * 4 * (2 * 8 + 1)  # both products, and softmax

@@ -12,15 +12,22 @@ from hypothesis import strategies as st
 
 from behavioral.acam_unit import AcamUnit
 from behavioral.library import Library
-from circuits.errors import ParameterError
+from circuits.errors import ParameterError, SimulationError
 from system import validation
 from system.commands.main import main
 from system.linear import Chip
 from system.networks import load_network
 from system.validation.agreement import LayerReport, totals, worst_table
-from system.validation.replay import data_line, decode_rows, replay_columns
+from system.validation.bracket import row_matches
+from system.validation.replay import (
+    decode_rows,
+    is_inside,
+    places,
+    replay_columns,
+    replay_searches,
+    search_codes,
+)
 from system.validation.sampling import (
-    NEAR_LSB,
     Sampling,
     choose_conversions,
     choose_stimuli,
@@ -97,11 +104,12 @@ def test_the_distance_to_an_edge_is_that_of_the_slow_search(windows, u):
 
 @pytest.mark.ngspice
 def test_half_of_the_conversions_are_natural_and_others_lie_at_an_edge(recorded, rng):
-    layer, x = recorded[2].layers["conv2"], recorded[2].inputs["conv2"]
-    u = data_line(layer, layer.drive(x), 0)
-    chosen = choose_conversions(layer.first_units[0], u, 24, rng)
+    layer, x = recorded[2].recorded("conv2"), recorded[2].inputs["conv2"]
+    [u], [[unit]] = layer.data_lines(layer.drive(x)), layer.copies
+    chosen = choose_conversions(unit, u, 24, rng)
     assert [int(np.sum(chosen.kind == k)) for k in ("natural", "end", "near")] == [12, 2, 10]
-    assert (chosen.distance_lsb[chosen.kind == "near"] < NEAR_LSB).all()
+    assert (chosen.distance_lsb[chosen.kind == "near"] < 2 * 256 / 16384).all()
+    assert chosen.near[chosen.kind == "near"].all()
     assert 0 < chosen.near_share < 0.5
     np.testing.assert_array_equal(chosen.u, u[chosen.stimulus, chosen.column])
 
@@ -120,7 +128,7 @@ def test_conversions_at_edges_weigh_what_they_are_in_the_inference():
     assert report.code_equal == pytest.approx(0.95)
     assert report.code_agreement == pytest.approx(0.95)
     assert [(b.searches, b.differ, b.largest) for b in report.boundaries()] == [
-        (0, 0, 0), (2, 1, 5), (0, 0, 0), (4, 1, 9),
+        (0, 0, 0), (2, 1, 5), (0, 0, 0), (0, 0, 0), (4, 1, 9),
     ]  # fmt: skip
 
 
@@ -160,6 +168,106 @@ def test_a_wrong_conductance_is_found(recorded, rng):
     finally:
         devices[...] = before
     assert max(np.abs(c.errors).max() for c in found) > 0.5
+
+
+@pytest.fixture(scope="module")
+def refined(quick_library):
+    """A layer of LeNet with a second read-out range and two ACAM units on every data line."""
+    mapping = {"output_fine": 2.5, "output_copies": 2}
+    network = load_network(LENET, tile_rows=256, overrides=mapping)
+    ops = record(network, Library.from_hdf5(quick_library), 4, Chip(0, 0, "frozen"), ["fc2"])
+    return ops.recorded("fc2"), ops.inputs["fc2"]
+
+
+@pytest.mark.ngspice
+def test_every_copy_of_both_ranges_is_recorded_as_the_layer_uses_it(refined):
+    """The codes of the copies, added, give the outputs of the layer, value for value."""
+    layer, x = refined
+    drive = layer.drive(x)
+    coarse, fine = layer.data_lines(drive)
+    values = []
+    for u, copies, spec in zip(
+        (coarse, fine), layer.copies, (layer.spec, layer.spec.fine), strict=True
+    ):
+        codes = sum(layer.hardware.acam.convert(c, u)[0].astype(int) for c in copies)
+        values.append(spec.out_lo + (spec.out_hi - spec.out_lo) * (codes / (2 * 255)))
+    low, high = layer.spec.fine.inside
+    expected = np.where((values[0] > low) & (values[0] < high), values[1], values[0])
+    np.testing.assert_allclose(layer.forward(x), expected, rtol=1e-5, atol=1e-6)
+    assert [(p.tile, p.fine) for p in places(layer)] == [(None, False), (None, True)]
+    assert not np.array_equal(layer.copies[0][0].g_lo, layer.copies[0][1].g_lo)
+
+
+@pytest.mark.ngspice
+def test_searches_are_shared_among_copies_and_ranges(refined, rng):
+    """Four units, one search each; those of the second range where its code is taken."""
+    found = replay_searches(*refined, Sampling(searches=4), rng)
+    assert [(c.fine, c.copy) for c in found] == [(f, c) for f in (False, True) for c in (0, 1)]
+    assert all(is_inside(c.chosen.u).all() for c in found if c.fine)
+    assert max(abs(c.differences).max() for c in found) <= 1
+
+
+@pytest.mark.ngspice
+def test_a_wrong_unit_of_the_second_range_is_found(refined, rng):
+    """The second copy's lower bounds are all programmed as the least conductance."""
+    layer, x = refined
+    unit = layer.copies[1][1]
+    before = unit.g_lo.copy()
+    try:
+        unit.g_lo[unit.g_lo > 0] = layer.hardware.library.device.g_min_s
+        found = replay_searches(layer, x, Sampling(searches=4), rng)
+    finally:
+        unit.g_lo[...] = before
+    wrong = {(c.fine, c.copy) for c in found if np.abs(c.differences).max() > 1}
+    assert wrong == {(True, 1)}
+
+
+@pytest.mark.ngspice
+def test_column_errors_weigh_more_in_the_second_range(refined, rng):
+    layer, x = refined
+    [found] = replay_columns(layer, x, FEW, rng)
+    assert (found.fine_gain >= 1.0).all()
+    assert found.on_fine.any()
+    largest = np.abs(found.errors).max() * found.fine_gain.max()
+    assert 0.0 < np.abs(found.fine_errors).max() <= largest
+
+
+@pytest.mark.ngspice
+def test_bracketed_searches_give_the_codes_of_all_rows(recorded, tmp_path):
+    """Six voltages of one column, row by row, and by halves where they change."""
+    layer, x = recorded[2].recorded("conv1"), recorded[2].inputs["conv1"]
+    u = layer.data_lines(layer.drive(x))[0][:, 3]
+    u = np.append(np.unique(u)[:: len(np.unique(u)) // 4][:4], [0.0, 1.0]).astype(np.float32)
+    at = layer.hardware, layer.copies[0][0], np.full(len(u), 3), u
+    wanted = search_codes(*at, cache=tmp_path)
+    jobs = []
+    with pytest.raises(SimulationError):
+        row_matches(*at, record=jobs)
+    rows = layer.copies[0][0].bit.size
+    assert sum(len(j.vectors) for j in jobs) <= 2 * 2 * rows  # of 2 * 6 * rows
+    np.testing.assert_array_equal(search_codes(*at, bracketed=True, cache=tmp_path), wanted)
+
+
+@pytest.mark.ngspice
+def test_bracketing_finds_where_ngspice_differs_from_the_model(recorded, tmp_path, monkeypatch):
+    """Halves that switch elsewhere than the model says, by up to all voltages of a column."""
+    layer = recorded[2].recorded("fc3")
+    u = np.linspace(0.0, 1.0, 9, dtype=np.float32)
+    volts = layer.hardware.acam.voltage(u)
+    truth = np.random.default_rng(1).uniform(volts[0] - 0.1, volts[-1] + 0.1, 3)
+
+    def keeps(bench, half, g, v):
+        edge = truth[(np.round(g * 1e9) % 3).astype(int)]
+        return v >= edge if half == "lower" else v <= edge
+
+    monkeypatch.setattr("system.validation.bracket._keeps_line", keeps)
+    unit = layer.copies[0][0]
+    found = row_matches(layer.hardware, unit, np.zeros(9, np.int64), u)
+    device = layer.hardware.library.device
+    g_lo = np.where(unit.g_lo[0] > 0, unit.g_lo[0], device.g_min_s).astype(float)
+    g_hi = np.where(unit.g_hi[0] > 0, unit.g_hi[0], device.g_max_s).astype(float)
+    wanted = [keeps(None, "lower", g_lo, v) & keeps(None, "upper", g_hi, v) for v in volts]
+    np.testing.assert_array_equal(found, wanted)
 
 
 @pytest.mark.ngspice

@@ -1,5 +1,7 @@
 """Measured errors put into a network, the waterfall, and layers entirely in ngspice."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -54,9 +56,11 @@ def test_a_constant_error_is_taken_off_every_output(lenet):
     ops = injected(lenet, [report("fc2", [2.0, 2.0])])
     layer = ops.layer("fc2", "relu")
     drive = layer.drive(np.random.default_rng(0).random((5, 120), np.float32))
-    before = layer.multiply(drive, 0)
+    driven, outputs = layer._drive_tile(drive, 0), np.empty((2, 5, 84), np.float32)
+    layer._read(driven, 0, slice(0, 84), 0, outputs[0])
     ops.start(0)
-    shift = (layer.multiply(drive, 0) - before) / lsb(layer)
+    layer._read(driven, 0, slice(0, 84), 0, outputs[1])
+    shift = (outputs[1] - outputs[0]) / lsb(layer)
     np.testing.assert_allclose(shift, -2.0, atol=1e-3)
 
 
@@ -79,6 +83,16 @@ def test_codes_are_confused_as_often_as_measured():
     assert set(np.unique(found)) == {-3, 0}
     assert (found != 0).mean() == pytest.approx(0.25, abs=0.013)
     assert Measured(report("a", [0.0])).confuse((2, 2), np.random.default_rng(0)) is None
+
+
+def test_codes_of_each_range_are_confused_as_its_own_were():
+    """The second range's codes were 7 too high, the first's right."""
+    plain = report("a", [0.0])
+    wrong = dataclasses.replace(plain.codes[0], ours=np.array([7]), fine=True)
+    measured = Measured(dataclasses.replace(plain, codes=[*plain.codes, wrong]))
+    rng = np.random.default_rng(0)
+    assert measured.confuse((3, 3), rng) is None
+    assert (measured.confuse((3, 3), rng, fine=True) == -7).all()
 
 
 def test_large_errors_show_in_the_waterfall_and_the_same_seed_gives_the_same(lenet, tmp_path):
@@ -132,10 +146,11 @@ def test_a_layer_in_ngspice_resumes_after_an_interrupt(lenet, tmp_path, monkeypa
             run_full(network, library, **options)
     found = run_full(network, library, **options)
     assert found.cached >= 12
-    assert found.circuits + found.cached == 10 + 32  # columns of 4, rows of 128 by 40
+    assert found.circuits + found.cached == 10 + 64  # columns of 4, 2 halves of 128 rows by 40
     assert found.equal_predictions == 1
     assert found.logit_lsb < 10  # a noisy threshold's row may carry a high bit
     assert found.layers["fc3"].code_agreement >= 0.8  # thresholds of the quick library
+    assert 0 <= found.layers["fc3"].by_table <= found.layers["fc3"].differ
 
 
 def test_a_language_model_is_refused(lenet):

@@ -1,0 +1,126 @@
+"""What was measured at one corner: from ngspice, from an HDF5 file, to a file."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from behavioral.groups import read_group, write_group
+from behavioral.layout import CIRCUITS, COMPLETE_IF_ANY, REQUIRED
+from circuits.errors import FormatError, ParameterError, SimulationError
+from circuits.parameters import Device, Technology
+
+CORNER = "nominal"
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What ngspice measured at one corner, and the technology at that corner."""
+
+    technology: Technology
+    acam: Any
+    crossbar: Any
+    readout: Any
+
+    @classmethod
+    def from_spice(
+        cls,
+        device: Device,
+        technology: Technology,
+        corner: str,
+        *,
+        samples: int = 0,
+        **options: Any,
+    ) -> Self:
+        """Run all circuits; only the nominal corner keeps its netlists.
+
+        Parameters
+        ----------
+        device, technology : Device, Technology
+            The technology as it is at the corner.
+        corner : str
+        samples : int
+            Cells of the mismatch Monte-Carlo.
+        **options
+            Of the circuits' ``characterize``.
+
+        Raises
+        ------
+        SimulationError
+            ngspice is missing, or points that an inference needs failed.
+        """
+        from circuits import acam, crossbar, readout
+
+        parts: dict[str, Any] = {
+            "acam": acam.characterize(device, technology, samples=samples, **options),
+            "crossbar": crossbar.characterize(device, technology, **options),
+            "readout": readout.characterize(device, technology, **options),
+        }
+        missing = missing_points(parts)
+        if missing:
+            where = "" if corner == CORNER else f" at the corner {corner}"
+            raise SimulationError(
+                f"the library is incomplete{where}: {'; '.join(missing)}. Finished points are in "
+                "the cache; see the kept netlists of the failed ones, change the parameters, and "
+                "run nldpe characterize again"
+            )
+        if corner != CORNER:
+            for name, data in parts.items():
+                origin = dataclasses.replace(data.provenance, netlists={})
+                parts[name] = dataclasses.replace(data, provenance=origin)
+        return cls(technology, **parts)
+
+    @classmethod
+    def from_hdf5(cls, file: Any, corner: str, technology_toml: str) -> Self:
+        """Read the groups of one corner.
+
+        Raises
+        ------
+        FormatError
+            A group or dataset is missing, a table lacks points, or unknown parameters.
+        """
+        missing = [name for name in CIRCUITS if f"{name}/{corner}" not in file]
+        if missing:
+            raise FormatError(
+                f"group {', '.join(f'{name}/{corner}' for name in missing)} is missing"
+            )
+        parts = {name: read_group(file[f"{name}/{corner}"], name) for name in CIRCUITS}
+        incomplete = missing_points(parts)
+        if incomplete:
+            raise FormatError("; ".join(incomplete))
+        try:
+            return cls(Technology.from_text(technology_toml, where="technology"), **parts)
+        except ParameterError as error:
+            raise FormatError(made_otherwise(error)) from error
+
+
+def write_tables(file: Any, corner: str, tables: Any) -> None:
+    """Write the groups of one corner; a whole library stands for its own."""
+    for name in CIRCUITS:
+        part = file.create_group(f"{name}/{corner}")
+        part.attrs["temperature_c"] = float(tables.technology.temperature_c)
+        write_group(part, name, getattr(tables, name))
+
+
+def made_otherwise(error: Exception) -> str:
+    """Return the message for parameters that this version does not know."""
+    return f"made by another version of this program ({str(error).splitlines()[0]})"
+
+
+def missing_points(parts: dict[str, Any]) -> list[str]:
+    """Required tables with NaN, in words."""
+    found = []
+    for name, fields in REQUIRED.items():
+        for key in fields:
+            values = np.asarray(getattr(parts[name], key), float)
+            bad = int((~np.isfinite(values)).sum())
+            if bad or not values.size:
+                found.append(f"{name}/{key} lacks {bad} of {values.size} points")
+    found += [
+        f"{name}/{key} is not measured"
+        for name, fields in COMPLETE_IF_ANY.items()
+        for key in fields
+        if not np.isfinite(np.asarray(getattr(parts[name], key), float)).all()
+    ]
+    return found

@@ -1,0 +1,1 @@
+"""What a parameter of device, circuit or mapping does to a whole network: grids of inferences."""
