@@ -17,6 +17,7 @@ from numba import njit, prange
 _SHIFT = 16
 _FRACTION = np.float32(1.0 / 65536.0)
 _RUN = 256  # outputs that narrow units convert in one go
+_LINE = 64  # bytes of a line of the cache
 _TOGETHER = 128  # columns that wide ones convert, sample by sample
 
 
@@ -265,6 +266,9 @@ def _convert_runs(entries, cells, y, first, line, offset, bottom, ends, out):  #
     scale, shift, base, step = line[0], line[1], ends[0], ends[1]
     size, inside = offset.size, 0
     index, code = np.empty(size, np.uint32), np.empty(size, entries.dtype)
+    if y.shape[0] > cells // _LINE:  # one orderly pass costs less than misses at random
+        for k in range(0, entries.size, _LINE):
+            code[0] |= entries[k]
     for b in range(y.shape[0]):
         row, result = y[b, first : first + size], out[b, first : first + size]
         for j in range(size):
@@ -308,9 +312,10 @@ def convert(table, y, line, bottom, ends, out):  # type: ignore[no-untyped-def]
     if columns > _TOGETHER:  # tables of a group of columns stay in the second-level cache
         for first in range(0, columns, _TOGETHER):
             last = min(first + _TOGETHER, columns)
-            offset = np.arange(first, last).astype(np.uint32) * stride
+            own = entries if stride == 0 else entries[first * cells : last * cells]
+            offset = np.arange(last - first).astype(np.uint32) * stride
             clipped += _convert_runs(
-                entries, cells, y, first, line[:, first:last].copy(), offset, bottom,
+                own, cells, y, first, line[:, first:last].copy(), offset, bottom,
                 ends[:, first:last].copy(), out,
             )  # fmt: skip
         return clipped
