@@ -143,6 +143,22 @@ def test_copies_average_the_noise_of_thresholds(real):
     assert error[4] < 0.75 * error[1]
 
 
+@pytest.mark.parametrize("sums", ["current", "digital"])
+def test_a_trimmed_chip_has_no_mean_error_on_recorded_inputs(real, sums):
+    """Inputs of one sign: each column's write noise shifts it; codes and thresholds remain."""
+    means, inputs = [], np.abs(X)
+    for trim in (False, True):
+        mapping = dataclasses.replace(COLUMN, output_trim=trim, partial_sums=sums)
+        recorder = RangeRecorder({"l.weight": WEIGHT, "l.bias": BIAS}, mapping, ROWS)
+        recorder.linear("l", inputs)
+        layer = AnalogLinear(
+            "l", WEIGHT, BIAS, None, recorder.ranges, Hardware(real, mapping), Chip()
+        )
+        error = (layer.forward(inputs) - inputs @ WEIGHT.T - BIAS) / step(layer)
+        means.append(np.abs(error.mean(axis=0)).mean())
+    assert means[1] < 0.5 * means[0]
+
+
 def test_headroom_lets_predistortion_reach_the_largest_weights():
     """Oracle: the quantised layer; 300 rows on a bit line of 10 ohm per cell."""
     library, worst = make_library(column__r_wire_ohm_per_cell="10"), {}
