@@ -136,7 +136,7 @@ def draw_errors(reports: dict[str, list[validation.LayerReport]], path: Path) ->
     ax.axhline(0.1, color="#5e81ac", linestyle=":", linewidth=1, label="rms bar 0.1")
     ax.axhline(0.5, color="#4c566a", linestyle=":", linewidth=1, label="largest bar 0.5")
     ax.set_xticks(list(place), [label for label, _ in rows], rotation=60, ha="right", fontsize=7)
-    ax.set_ylabel("column error against ngspice [LSB of 8 bits]")
+    ax.set_ylabel("column error against ngspice [LSB]")
     ax.legend(fontsize=8)
     figure.savefig(path, dpi=120)
     plt.close(figure)
