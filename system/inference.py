@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import asdict, dataclass, replace
 from time import perf_counter
 from typing import Any
@@ -128,7 +129,20 @@ def score_chip(
     counted = (
         (ops.counters.conversions, ops.counters.clipped) if isinstance(ops, AnalogOps) else (0, 0)
     )
+    del ops
+    release_memory()
     return Score(value, *counted, perf_counter() - start)
+
+
+def release_memory() -> None:
+    """Give what a chip took back to the system: else the next one finds it in pieces.
+
+    The tables of a language model are a few megabytes each, which glibc keeps when they are freed:
+    measured on SmolLM2, three chips in turn took 6.4 GB and one 3.7. Elsewhere nothing happens.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def evaluate(
