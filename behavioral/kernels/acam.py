@@ -266,8 +266,9 @@ def _convert_runs(entries, cells, y, first, line, offset, bottom, ends, out):  #
     scale, shift, base, step = line[0], line[1], ends[0], ends[1]
     size, inside = offset.size, 0
     index, code = np.empty(size, np.uint32), np.empty(size, entries.dtype)
-    if y.shape[0] > cells // _LINE:  # one orderly pass costs less than misses at random
-        for k in range(0, entries.size, _LINE):
+    # One orderly pass over the tables costs less than misses at random.
+    if y.shape[0] * _LINE > cells * entries.itemsize:
+        for k in range(0, entries.size, _LINE // entries.itemsize):
             code[0] |= entries[k]
     for b in range(y.shape[0]):
         row, result = y[b, first : first + size], out[b, first : first + size]
