@@ -13,15 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from circuits.errors import CheckpointError, ParameterError
-from system import datasets, evaluation, sentences, vision, zoo
+from system import evaluation
 from system.calibration import RANGE_CHOICES, Ranges, calibrate
-from system.checkpoint import Checkpoint, load_checkpoint
+from system.data import datasets, sentences, vision
 from system.models.bert import Bert
 from system.models.classifier import KINDS, Classifier
 from system.models.language import LanguageModel, TextModel
 from system.models.ops import FloatOps, Ops
 from system.quantization import Mapping
 from system.range_cache import load_ranges, range_key, store_ranges
+from system.weights import zoo
+from system.weights.checkpoint import Checkpoint, load_checkpoint
 
 log = logging.getLogger(__name__)
 

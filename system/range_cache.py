@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from system.calibration import Ranges
-from system.fetch import cache_folder
+from system.data.fetch import cache_folder
 from system.models.ops import Array
 
 log = logging.getLogger(__name__)

@@ -28,7 +28,7 @@ COMMANDS = {
     "demo": "the whole job on a CNN and a language model, with a report",
 }
 # What these tell takes a while, so it is always shown.
-TALKING = ("system.fetch", "system.networks", "system.sweep.study")
+TALKING = ("system.data.fetch", "system.networks", "system.sweep.study")
 RESUMABLE = ("characterize", "validate", "demo", "sweep", "explore", "accuracy")
 
 

@@ -8,10 +8,11 @@ import numpy as np
 
 from behavioral.threads import one_blas_thread
 from circuits.errors import NldpeError
-from system import evaluation, sentences
-from system.checkpoint import save_checkpoint
+from system import evaluation
+from system.data import sentences
 from system.models.ops import Array, FloatOps
 from system.networks import load_network
+from system.weights.checkpoint import save_checkpoint
 
 HEADS = {"minilm-rt": "minilm-l6"}  # classifier -> its encoder
 STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 1.0)  # inverse regularisation, by cross-validation

@@ -12,9 +12,10 @@ import torch
 
 from behavioral.library import Library
 from circuits.errors import CheckpointError, ParameterError
-from system import datasets, evaluation
+from system import evaluation
 from system.calibration import Ranges, calibrate
-from system.checkpoint import load_checkpoint, save_checkpoint
+from system.data import datasets
+from system.data.vision import CALIBRATION_IMAGES
 from system.models import lenet
 from system.models.lenet import Lenet
 from system.models.llama import Llama, LlamaConfig
@@ -23,7 +24,7 @@ from system.networks import CALIBRATION_WINDOWS
 from system.quantization import Mapping
 from system.tokenizer import train_tokenizer
 from system.training import naf, networks, pretraining
-from system.vision import CALIBRATION_IMAGES
+from system.weights.checkpoint import load_checkpoint, save_checkpoint
 
 log = logging.getLogger(__name__)
 

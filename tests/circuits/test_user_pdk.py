@@ -12,7 +12,7 @@ from behavioral.crossbar import CrossbarModel
 from circuits import acam, batch, crossbar
 from circuits.corners import Corner
 from circuits.parameters import load_parameters
-from system.fetch import Package, fetch
+from system.data.fetch import Package, fetch
 from tests.behavioral.standin import make_library
 
 pytestmark = pytest.mark.ngspice

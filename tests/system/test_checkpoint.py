@@ -7,12 +7,12 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from circuits.errors import CheckpointError
-from system.checkpoint import load_checkpoint, save_checkpoint
 from system.models import lenet
 from system.models.lenet import Lenet
 from system.models.llama import Llama
 from system.models.ops import FloatOps
 from system.tokenizer import encode, train_tokenizer
+from system.weights.checkpoint import load_checkpoint, save_checkpoint
 from tests.system.test_llama import SIZES
 
 LLAMA = {"model_type": "llama", **SIZES, "mapping": {"slices": 2}}

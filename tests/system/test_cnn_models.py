@@ -10,11 +10,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from circuits.errors import CheckpointError, ParameterError
-from system.checkpoint import load_checkpoint, save_checkpoint
 from system.models import layers
 from system.models.classifier import KINDS
 from system.models.efficientnet import LITE0
 from system.models.ops import FloatOps
+from system.weights.checkpoint import load_checkpoint, save_checkpoint
 from tests.system.torch_networks import Efficientnet, Resnet, vgg
 
 IMAGE = {"image": [3, 16, 16], "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.25]}

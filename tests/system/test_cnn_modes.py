@@ -7,7 +7,6 @@ from torch.nn import functional as F
 
 from circuits.errors import CheckpointError
 from system.calibration import FEW, RangeRecorder, calibrate
-from system.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from system.engine import AnalogOps, QuantizedOps, make_ops
 from system.inference import evaluate
 from system.linear import Chip, Hardware
@@ -17,6 +16,7 @@ from system.models.ops import FloatOps
 from system.models.patches import Convolution
 from system.networks import Network, load_network
 from system.quantization import Mapping
+from system.weights.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from tests.behavioral.standin import make_library
 from tests.system.test_cnn_models import RESNET, SQUEEZED, VGG, images, random_module
 from tests.system.torch_networks import Efficientnet, Resnet, vgg

@@ -10,10 +10,11 @@ import torch
 from torch.nn import functional as F
 
 from circuits.errors import CheckpointError
-from system import datasets, images, zoo
-from system.fetch import fetch
+from system.data import datasets, images
+from system.data.fetch import fetch
 from system.models.ops import FloatOps
-from system.state_dict import read_state_dict
+from system.weights import zoo
+from system.weights.state_dict import read_state_dict
 
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.int64, torch.int8, torch.bool)
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from circuits.errors import DataError, FormatError
-from system import datasets
-from system.rdata import read_lazy_load
+from system.data import datasets
+from system.data.rdata import read_lazy_load
 
 
 def write_idx(path, array: np.ndarray) -> None:

@@ -5,13 +5,13 @@ import pytest
 
 from circuits.errors import CheckpointError, ParameterError
 from system.calibration import calibrate
-from system.checkpoint import Checkpoint
 from system.engine import QuantizedOps, make_ops
 from system.linear import Chip
 from system.models.llama import Llama, LlamaConfig
 from system.models.ops import FloatOps
 from system.networks import Network
 from system.quantization import Mapping
+from system.weights.checkpoint import Checkpoint
 from tests.behavioral.standin import make_library
 
 SIZES = {

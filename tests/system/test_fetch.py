@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from circuits.errors import DataError
-from system import fetch as fetch_module
-from system.fetch import Package, fetch
+from system.data import fetch as fetch_module
+from system.data.fetch import Package, fetch
 
 PACKAGE = Package(
     name="thing",

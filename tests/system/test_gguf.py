@@ -5,11 +5,17 @@ import numpy as np
 import pytest
 
 from circuits.errors import CheckpointError, FormatError
-from system import datasets
-from system.gguf import GgufFile, hugging_face_name, read_config, read_tensors, read_tokenizer
+from system.data import datasets
 from system.models.llama import Llama, LlamaConfig
 from system.models.ops import FloatOps
 from system.tokenizer import encode
+from system.weights.gguf import (
+    GgufFile,
+    hugging_face_name,
+    read_config,
+    read_tensors,
+    read_tokenizer,
+)
 
 KINDS = ["F32", "F16", "BF16", "Q4_0", "Q4_1", "Q8_0"]
 CONFIG = LlamaConfig(

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from circuits.errors import CheckpointError, ParameterError
-from system.checkpoint import load_checkpoint
 from system.models.gpt2 import Gpt2, Gpt2Config
 from system.models.ops import FloatOps
+from system.weights.checkpoint import load_checkpoint
 
 SIZES = {"vocab_size": 97, "n_positions": 64, "n_embd": 32, "n_layer": 3, "n_head": 4}
 VARIANTS = {
@@ -150,10 +150,10 @@ def test_a_config_survives_the_round_trip_and_transformers(folder):
 
 
 def test_a_directory_with_a_tokenizer_is_scored_and_continued(tmp_path):
-    from system.checkpoint import save_checkpoint
     from system.generation import generate
     from system.networks import load_network
     from system.tokenizer import train_tokenizer
+    from system.weights.checkpoint import save_checkpoint
 
     config = Gpt2Config(300, 256, 16, 1, 2)
     rng = np.random.default_rng(1)

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from circuits.errors import CheckpointError, DataError, FormatError
-from system import images, vision
-from system.pickles import load_pickle
+from system.data import images, vision
+from system.weights.pickles import load_pickle
 
 FINE = 100
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from circuits.errors import CheckpointError, DataError, ParameterError
-from system import datasets
+from system.data import datasets
 from system.models.ops import FloatOps
 from system.networks import load_network, shipped
 

@@ -5,8 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from system import datasets, networks, range_cache
+from system import networks, range_cache
 from system.calibration import RANGE_CHOICES, RangeRecorder
+from system.data import datasets
 from system.networks import load_network
 from system.quantization import Mapping
 from system.range_cache import load_ranges, range_key, store_ranges

@@ -5,11 +5,11 @@ import pytest
 
 from behavioral.library import Library
 from circuits.errors import CheckpointError, ParameterError
-from system.checkpoint import load_checkpoint
 from system.commands.main import main
 from system.inference import evaluate
 from system.networks import load_network
 from system.training.recipes import Plan, finetune
+from system.weights.checkpoint import load_checkpoint
 
 
 @pytest.fixture

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from circuits.errors import CheckpointError, DataError
-from system import evaluation, fetch, sentences
-from system.checkpoint import save_checkpoint
+from system import evaluation
+from system.data import fetch, sentences
 from system.models.bert import Bert, BertConfig
 from system.models.ops import FloatOps
 from system.networks import load_network
+from system.weights.checkpoint import save_checkpoint
 
 HEAD = {
     "model_type": "bert",

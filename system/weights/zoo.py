@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from circuits.errors import CheckpointError
-from system.checkpoint import Checkpoint, check_tensors, expected_shapes, load_checkpoint
-from system.fetch import Package, fetch
+from system.data.fetch import Package, fetch
 from system.models.efficientnet import LITE0
 from system.models.vgg import VggConfig
-from system.state_dict import read_state_dict
+from system.weights.checkpoint import Checkpoint, check_tensors, expected_shapes, load_checkpoint
+from system.weights.state_dict import read_state_dict
 
 Tensors = dict[str, NDArray[Any]]
 

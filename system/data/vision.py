@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from circuits.errors import CheckpointError, DataError
-from system import datasets
-from system.images import Images, cifar, samples
+from system.data import datasets
+from system.data.images import Images, cifar, samples
 
 CALIBRATION_IMAGES = 512
 _CROP = 224

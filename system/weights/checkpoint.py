@@ -21,12 +21,12 @@ from safetensors.numpy import save_file
 from tokenizers import Tokenizer
 
 from circuits.errors import CheckpointError
-from system import gguf
 from system.models import classifier, language
 from system.models.classifier import Classifier, Kind
 from system.models.language import TextModel
-from system.state_dict import read_state_dict
 from system.tokenizer import load_tokenizer
+from system.weights import gguf
+from system.weights.state_dict import read_state_dict
 
 Array = NDArray[np.float32]
 

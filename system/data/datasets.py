@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from circuits.errors import DataError, FormatError
-from system.fetch import Package, fetch
-from system.rdata import read_lazy_load
+from system.data.fetch import Package, fetch
+from system.data.rdata import read_lazy_load
 
 _MNIST_FILES = (
     "train-images-idx3-ubyte",

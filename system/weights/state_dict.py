@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from circuits.errors import CheckpointError, FormatError
-from system.pickles import load_pickle
+from system.weights.pickles import load_pickle
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _STORAGES = {

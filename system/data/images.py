@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from circuits.errors import DataError, FormatError
-from system.fetch import Package, fetch
-from system.pickles import load_pickle
+from system.data.fetch import Package, fetch
+from system.weights.pickles import load_pickle
 
 _SIDE = 32
 _PIXELS = 3 * _SIDE * _SIDE

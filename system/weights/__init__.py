@@ -1,0 +1,1 @@
+"""Weights: checkpoints in the formats others write, read without torch; published networks."""
