@@ -1,6 +1,6 @@
 # nldpe-cosim: every recipe says what it does and why, and does nothing twice.
 #
-#   make demo     the main job, from nothing to demo/report.md
+#   make demo     the main job, from nothing to demo/report.html
 #   make test     the whole suite
 
 SHELL := /bin/bash
@@ -82,7 +82,7 @@ npm:
 # ---------------------------------------------------------------- the main job
 
 .PHONY: demo
-demo: install  ## characterise, run a CNN and a language model, validate; writes demo/report.md
+demo: install  ## characterise, run a CNN and a language model, validate; writes demo/report.html
 	@$(BIN)/nldpe demo
 
 .PHONY: demo-llm

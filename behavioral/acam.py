@@ -19,6 +19,7 @@ from behavioral.acam_unit import (
 from behavioral.kernels import acam as kernels
 from behavioral.noise import NoiseLaw, generator, normal, stream_key
 from behavioral.overlap import Overlap
+from behavioral.spares import add_spares, take_over
 from behavioral.windows import Windows
 from circuits.errors import ParameterError, TableRangeError
 from circuits.parameters import Device
@@ -77,6 +78,7 @@ class AcamModel:
         _check_curves(axis, curves, device)
         self.device = device
         self.overlap = overlap
+        self.spare_rows = 0  # for each output bit, to stand in for stuck ones
         self.g_range = (float(axis[0]), float(axis[-1]))
         forward = [PchipInterpolator(np.log(axis), th, extrapolate=True) for th in curves]
         logs = np.linspace(np.log(device.g_min_s), np.log(device.g_max_s), 1 << 16)
@@ -243,8 +245,13 @@ class AcamModel:
         """
         lo, hi, bit, count = check_rows(lo, hi, bit, bits, columns)
         scale = float(noise)
+        spared = self.spare_rows > 0 and scale > 0.0 and self.device.stuck_off_rate > 0.0
+        if spared:
+            lo, hi, bit = add_spares(lo, hi, bit, bits, self.spare_rows, count)
         width = lo.shape[0] if scale == 0.0 else count
         normals, stuck = self._draw(width, lo.shape[1], seed, scale)
+        if spared:
+            take_over(lo, hi, bit, stuck)
         actual = np.empty((2, width, lo.shape[1]), np.float32)
         g = np.empty_like(actual)
         clipped = kernels.program(lo, hi, self._cell, np.float32(scale), normals, stuck, actual, g)

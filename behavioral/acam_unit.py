@@ -75,6 +75,11 @@ class AcamUnit:
         return int(self.copies * (2**self.bits - 1))
 
     @property
+    def bottom(self) -> np.float32:
+        """The cell below which inputs count as clipped."""
+        return np.float32(-np.inf if self.flat_below else self.floor * self.table.shape[1])
+
+    @property
     def nbytes(self) -> int:
         """Memory of all arrays [bytes]."""
         arrays = (self.table, self.lo, self.hi, self.g_lo, self.g_hi)
@@ -117,9 +122,8 @@ def convert_block(
     `line` and `ends` are those of all columns; `out` may be `y`.
     """
     table = unit.table if len(unit.table) == 1 else unit.table[columns]
-    bottom = np.float32(-np.inf if unit.flat_below else unit.floor * unit.table.shape[1])
     some = [np.ascontiguousarray(part[:, columns]) for part in (line, ends)]
-    return int(kernels.convert(table, y, some[0], bottom, some[1], out))
+    return int(kernels.convert(table, y, some[0], unit.bottom, some[1], out))
 
 
 def per_column(columns: int, *values: ArrayLike) -> SingleArray:

@@ -62,20 +62,33 @@ class Correction:
 
     def drive(self, x: Float32, rest: float, parallel: bool = False) -> tuple[Float32, int]:
         """Return what is multiplied with the matrix, and how many inputs left [-1, 1] (or NaN)."""
+        out = np.empty((len(x), len(self.matrix)), np.float32)
+        return out, self.drive_rows(x, slice(0, x.shape[1]), rest, out, 0, parallel)
+
+    def drive_rows(
+        self, x: Float32, rows: slice, rest: float, out: Float32, place: int, parallel: bool = False
+    ) -> int:
+        """Do `drive` for some inputs of x, into columns of `out` from `place` on."""
+        size, ground = rows.stop - rows.start, np.float32(rest)
         if self.pointwise:
-            bent, count = self.bend(x, rest, parallel)
-            return (bent[0] if len(bent) == 1 else np.concatenate(bent, axis=1)), count
-        out = np.empty((len(x), self.matrix.shape[0]), np.float32)
+            kernel, outside = kernels.bend_parallel if parallel else kernels.bend, 0
+            for part, law in enumerate(self.laws):
+                outside = int(kernel(x, rows.start, size, ground, law[0], out, place + part * size))
+            return outside
+        mine = np.ascontiguousarray(x[:, rows])
+        driven = np.empty((len(x), self.matrix.shape[0]), np.float32)
         linearize = kernels.linearize_parallel if parallel else kernels.linearize
-        outside = linearize(x, np.float32(rest), x @ self.probe, self.basis, self.laws, out)
-        return out, int(outside)
+        found = linearize(mine, ground, mine @ self.probe, self.basis, self.laws, driven)
+        out[:, place : place + driven.shape[1]] = driven
+        return int(found)
 
     def bend(self, x: Float32, rest: float, parallel: bool = False) -> tuple[list[Float32], int]:
         """Bend inputs one by one, once for every part of the matrix; x has any shape."""
-        kernel = kernels.bend_parallel if parallel else kernels.bend
-        parts, outside = [np.empty_like(x) for _ in self.laws], 0
+        flat, parts = x.reshape(1, -1), [np.empty_like(x) for _ in self.laws]
+        kernel, outside = kernels.bend_parallel if parallel else kernels.bend, 0
         for out, law in zip(parts, self.laws, strict=True):
-            outside = int(kernel(x.reshape(-1), np.float32(rest), law[0], out.reshape(-1)))
+            into = out.reshape(1, -1)
+            outside = int(kernel(flat, 0, x.size, np.float32(rest), law[0], into, 0))
         return parts, outside
 
 

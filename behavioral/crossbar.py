@@ -18,12 +18,11 @@ from behavioral.correction import Correction, no_correction
 from behavioral.correction_fit import KINDS, Kind, fit
 from behavioral.first_order import mean_gain
 from behavioral.kernels import crossbar as kernels
-from behavioral.kernels import newton
 from behavioral.kernels import noise as noise_kernels
 from behavioral.noise import NoiseLaw, generator, quantiles, seed_path, stream_key
 from behavioral.programming import Group, Job, Noise, Programmer
 from behavioral.threads import blocks, in_place, run_all
-from circuits.errors import ParameterError, SimulationError, TableRangeError
+from circuits.errors import ParameterError, TableRangeError
 
 if TYPE_CHECKING:
     from behavioral.library import Library
@@ -102,6 +101,8 @@ class CrossbarModel:
         Virtual ground of the read-out relative to v_cm, over v_read: amplifiers have finite gain.
     clipped_inputs : int
         Inputs clipped so far.
+    wires : (float, float)
+        Resistance between two cells, and from the last cell to the virtual ground, times span.
     """
 
     def __init__(
@@ -145,13 +146,10 @@ class CrossbarModel:
                 f"r_wire_ohm_per_cell {self.r_wire:.4g} ohm: a column of {self.max_rows} cells of "
                 f"{self.g_max:.4g} S passes no current from its far end; lower one of them"
             )
-        self._r = self.r_wire * self.span
-        self._r_end = self.r_end * self.span
+        self.wires = self.r_wire * self.span, self.r_end * self.span
         tables = self.cell.programming_tables(self.write_law, self.read_law)
         low = np.float32(self.g_min / self.span)
-        self.programmer = Programmer(
-            tables, self.span, low, self._r, self._r_end, self.stuck_off_rate
-        )
+        self.programmer = Programmer(tables, self.span, low, *self.wires, self.stuck_off_rate)
 
     def program(
         self,
@@ -187,7 +185,7 @@ class CrossbarModel:
         inputs : (samples, rows) array, optional
             Typical inputs to fit the correction on; default: random bipolar and sparse unipolar.
         keep_devices : bool
-            Keep the RRAM conductances (validation, :meth:`multiply_newton`).
+            Keep the RRAM conductances (validation, `behavioral.reference`).
 
         Raises
         ------
@@ -253,8 +251,7 @@ class CrossbarModel:
             self.span,
             [group.pair for group in groups],
             x,
-            self._r,
-            self._r_end,
+            *self.wires,
             rest=self.rest,
             kind=kind,
         )
@@ -309,6 +306,16 @@ class CrossbarModel:
         driven, outside = array.correction.drive(x, self.rest, _threads(x.size))
         self._count(outside, x)
         return driven
+
+    def drive_rows(
+        self, array: ProgrammedArray, x: Float32, rows: slice, out: Float32, place: int
+    ) -> None:
+        """Do :meth:`drive` for some columns of x, into columns of `out` from `place` on.
+
+        `x` and `out` are C-contiguous float32 arrays.
+        """
+        parallel = _threads(len(x) * array.rows)
+        self._count(array.correction.drive_rows(x, rows, self.rest, out, place, parallel), x)
 
     def bend(self, array: ProgrammedArray, x: ArrayLike) -> list[Float32]:
         """Do `drive` for an array without bit-line profile, element by element: x of any shape.
@@ -380,7 +387,7 @@ class CrossbarModel:
             kernels.correct(out, driven, found.common, terms)
         if array.variance is not None:
             variance = np.square(driven[:, : array.rows]) @ array.variance[:, columns]
-            key = _panel_key(seed, columns.start)
+            key = panel_key(seed, columns.start)
             with np.errstate(over="ignore"):  # 64-bit wrap-around is meant
                 noise_kernels.add_noise(out, variance, quantiles(), key, np.uint64(first_sample))
 
@@ -396,70 +403,9 @@ class CrossbarModel:
             )
         self.clipped_inputs += outside
 
-    def multiply_newton(self, array: ProgrammedArray, x: ArrayLike) -> NDArray[np.float64]:
-        """Full non-linear solve of every column: slow, the bridge to SPICE.
-
-        Needs ``keep_devices=True`` at programming; per-read noise is not drawn.
-
-        Returns
-        -------
-        (batch, cols) float array
-            Normalised output currents.
-        """
-        if array.devices is None:
-            raise ParameterError("this array keeps no devices: program(..., keep_devices=True)")
-        currents = [
-            self.solve(device.T, np.asarray(x, float) * self.v_read) for device in array.devices
-        ]
-        y = (currents[0] - currents[1]) / (self.v_read * self.span)
-        if len(currents) == 4:
-            scale = np.repeat(array.error_scale, TILE_COLUMNS)[: array.cols]
-            y += (currents[2] - currents[3]) / (self.v_read * self.span) / scale
-        return np.asarray(y)
-
-    def solve(self, g: ArrayLike, v: ArrayLike) -> NDArray[np.float64]:
-        """Read-out currents of single columns by Newton's method from the cell table.
-
-        Parameters
-        ----------
-        g : (columns, rows) array
-            RRAM conductances [S].
-        v : (samples, rows) array
-            Row voltages relative to the virtual ground [V].
-
-        Returns
-        -------
-        (samples, columns) float array
-            Currents into the read-out [A]: what ``circuits.crossbar.replay`` measures.
-
-        Raises
-        ------
-        ParameterError
-            NaN or mismatched shapes.
-        SimulationError
-            The iteration did not converge.
-        """
-        g = np.ascontiguousarray(g, dtype=np.float64)
-        x = np.ascontiguousarray(np.asarray(v, float) / self.v_read)
-        if g.ndim != 2 or x.ndim != 2 or g.shape[1] != x.shape[1]:
-            raise ParameterError(f"conductances {g.shape} and voltages {x.shape} do not fit")
-        if not (np.isfinite(g).all() and np.isfinite(x).all()):
-            raise ParameterError("conductances and voltages must be finite")
-        y, change = np.empty((x.shape[0], g.shape[0])), np.zeros(g.shape[0])
-        coef = self.cell.coef / self.span
-        cell = self.cell
-        wires = (self._r, self._r_end, self.rest)
-        newton.newton(g, cell.ln_g, coef, cell.degree, *wires, x, 1e-9, 30, y, change)
-        if change.size and not change.max() < 1e-6:
-            raise SimulationError(
-                f"Newton iteration: bit lines still move by {change.max():.2g} v_read; are the "
-                f"conductances within {cell.conductance_range} S and |v| <= {self.v_read} V?"
-            )
-        return np.asarray(y * (self.v_read * self.span) + cell.leakage(g).sum(axis=1))
-
 
 @lru_cache(maxsize=65536)
-def _panel_key(seed: int | tuple[int, ...], first: int) -> np.uint64:
+def panel_key(seed: int | tuple[int, ...], first: int) -> np.uint64:
     """Return the stream of the per-read noise of one panel of columns."""
     return stream_key((*seed_path(seed), first), "read")
 

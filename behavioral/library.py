@@ -11,9 +11,7 @@ import hashlib
 import io
 import json
 import logging
-import os
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +23,7 @@ from numpy.typing import NDArray
 from behavioral.layout import CIRCUITS
 from behavioral.tables import CORNER, Tables, made_otherwise, write_tables
 from circuits.errors import FormatError, ParameterError
+from circuits.files import write_bytes
 from circuits.parameters import Device, Technology
 
 if TYPE_CHECKING:
@@ -203,16 +202,7 @@ class Library:
         """Write the library; the file appears whole or not at all."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        image = self._image()
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(image)
-            Path(name).chmod(0o644)
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        write_bytes(path, self._image())
 
     def _image(self) -> bytes:
         """Bytes of the HDF5 file; a pure function of the content."""
@@ -258,6 +248,7 @@ def held_out_errors(library: Library) -> dict[str, float]:
         columns with wires (LSB: range of each column over its inputs / 256) and both thresholds
         (LSB: data-line range / 256). Empty entries (no held-out points) are left out.
     """
+    from behavioral import reference
     from behavioral.crossbar import CrossbarModel
     from behavioral.table import Table
 
@@ -281,7 +272,7 @@ def held_out_errors(library: Library) -> dict[str, float]:
         note(
             "column_current",
             "a",
-            model.solve(data.column_g, data.column_v) - measured,
+            reference.solve(model, data.column_g, data.column_v) - measured,
             np.ptp(measured, axis=0) / 256,
         )
     readout = library.technology.readout

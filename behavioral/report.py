@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from behavioral import panels
 from behavioral.layout import CIRCUITS, describe
 from circuits.amplifier import AmplifierData
+from circuits.files import write_picture
 from circuits.parameters import Technology
 
 if TYPE_CHECKING:
@@ -92,51 +94,9 @@ def draw(library: "Library", path: Path) -> None:
     figure = Figure(figsize=(10, 7.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(2, 2)
-    _draw_thresholds(axes[0, 0], library)
-    _draw_cell(axes[0, 1], library)
-    _draw_columns(axes[1, 0], library)
-    _draw_readout(axes[1, 1], library)
+    panels.draw_thresholds(axes[0, 0], library)
+    panels.draw_cell(axes[0, 1], library)
+    panels.draw_columns(axes[1, 0], library)
+    panels.draw_readout(axes[1, 1], library)
     figure.suptitle(f"{library.device.name} in {library.technology.name}")
-    figure.savefig(path, dpi=150)
-
-
-def _draw_thresholds(ax: Any, library: "Library") -> None:
-    acam = library.acam
-    for bound, colour in (("lower", "C0"), ("upper", "C1")):
-        ax.semilogx(acam.g * 1e6, getattr(acam, f"{bound}_v"), colour, label=f"{bound} (sense)")
-        static = getattr(acam, f"{bound}_static_v")
-        ax.semilogx(acam.g * 1e6, static, colour, ls=":", label=f"{bound} (static)")
-        measured = getattr(acam, f"held_out_{bound}_v")
-        ax.semilogx(acam.held_out_g * 1e6, measured, colour, marker=".", ls="none")
-    ax.set(xlabel="RRAM conductance [uS]", ylabel="threshold [V]", title="ACAM")
-    ax.legend(fontsize="small")
-
-
-def _draw_cell(ax: Any, library: "Library") -> None:
-    data = library.crossbar
-    middle = int(np.argmin(np.abs(data.v_bl)))
-    for k in np.unique(np.linspace(data.g.size // 2, data.g.size - 1, 5).astype(int)):
-        label = f"{data.g[k] * 1e6:.3g} uS"
-        ax.plot(data.v_row, data.current[k, :, middle] * 1e6, label=label)
-    ax.set(xlabel="row voltage [V]", ylabel="current [uA]", title="1T1R cell, bit line at 0 V")
-    ax.legend(fontsize="small")
-
-
-def _draw_columns(ax: Any, library: "Library") -> None:
-    from behavioral.crossbar import CrossbarModel
-
-    data = library.crossbar
-    if np.size(data.column_current):
-        model = CrossbarModel(library).solve(data.column_g, data.column_v)
-        lsb = np.ptp(data.column_current, axis=0) / 256
-        error = (model - data.column_current) / lsb
-        ax.plot(data.column_current.ravel() * 1e6, error.ravel(), ".")
-    ax.set(xlabel="column current, ngspice [uA]", ylabel="model error [LSB]", title="whole columns")
-
-
-def _draw_readout(ax: Any, library: "Library") -> None:
-    data = library.readout
-    for name, curve in zip(("main +", "main -", "error +", "error -"), data.v_dl, strict=False):
-        ax.plot(data.i_in * 1e6, curve, label=name)
-    ax.set(xlabel="column current [uA]", ylabel="data line [V]", title="read-out")
-    ax.legend(fontsize="small")
+    write_picture(path, figure, dpi=150)

@@ -53,11 +53,15 @@ def vary(
     return dataclasses.replace(library, variation=variation)
 
 
-def acam_model(library: Library) -> AcamModel:
-    """Return the ACAM cells of a library, with the variation that it asks for."""
-    if library.variation is None:
-        return AcamModel.from_library(library)
-    return VariedAcam.from_library(library)
+def acam_model(library: Library, spare_rows: int = 0) -> AcamModel:
+    """Return the ACAM cells of a library, with the variation that it asks for.
+
+    `spare_rows` of each output bit take over windows from rows with a stuck device.
+    """
+    kind = AcamModel if library.variation is None else VariedAcam
+    model = kind.from_library(library)
+    model.spare_rows = spare_rows
+    return model
 
 
 def threshold_sigma(acam: Any, bound: str, g: ArrayLike) -> FloatArray:

@@ -62,6 +62,8 @@ class Parts:
 class PartLinear(AnalogLinear):
     """A layer whose parts are switched on and off; crossbars are programmed when first read."""
 
+    together = False
+
     def __init__(self, ops: PartOps, *args) -> None:
         self._ops, self._targets = ops, []
         super().__init__(*args)

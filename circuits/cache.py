@@ -6,7 +6,6 @@ changed parameter can never meet an old result, and an interrupted plan resumes 
 
 import hashlib
 import os
-import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from circuits.files import replacing, write_bytes
 
 
 def cache_root() -> Path:
@@ -54,16 +55,8 @@ class Cache:
         path = self._path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
         arrays: dict[str, Any] = {f"v{k}": data for k, data in enumerate(vectors.values())}
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez(
-                    file, names=np.array(list(vectors), dtype=np.str_), status=status, **arrays
-                )
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with replacing(path) as scratch, scratch.open("wb") as file:
+            np.savez(file, names=np.array(list(vectors), dtype=np.str_), status=status, **arrays)
 
     def keep_failed(self, name: str, netlist: str, log: str) -> Path:
         """Keep the netlist and log of a failed job; return the netlist's path."""
@@ -71,8 +64,8 @@ class Cache:
         digest = hashlib.sha256(netlist.encode()).hexdigest()[:12]
         safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in name)[:60]
         path = self.failed / f"{safe}-{digest}.cir"
-        path.write_text(netlist, encoding="utf-8")
-        path.with_suffix(".log").write_text(log, encoding="utf-8")
+        write_bytes(path, netlist.encode())
+        write_bytes(path.with_suffix(".log"), log.encode(errors="replace"))
         return path
 
     def _path(self, key: str) -> Path:

@@ -8,9 +8,9 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from circuits.cache import Cache, make_key
+from circuits.claims import Claims
 from circuits.errors import SimulationError
 
 log = logging.getLogger(__name__)
@@ -271,7 +272,7 @@ def run(
     timeout_s: float = TIMEOUT_S,
     record: list[Job] | None = None,
 ) -> list[Result]:
-    """Run jobs and return their results in the order of the jobs.
+    """Run jobs and return their results in the order of the jobs; equal ones are run once.
 
     Parameters
     ----------
@@ -308,28 +309,54 @@ def run(
     store = cache if isinstance(cache, Cache) else Cache(Path(cache) if cache else None)
     simulator = simulator_version()
     keys = [make_key(job.netlist, job.vectors, simulator) for job in plan]
-    results: list[Result | None] = []
+    found: dict[str, Result] = {}
+    missing = {}
     for job, key in zip(plan, keys, strict=True):
-        hit = store.load(key)
-        results.append(None if hit is None else Result(job.name, hit[0], hit[1], "cached"))
-    missing = [k for k, result in enumerate(results) if result is None]
+        if (hit := store.load(key)) is not None:
+            found[key] = Result(job.name, *hit, "cached")
+        else:
+            missing[key] = job
     if missing:
         pool = executor if executor is not None else shared_pool(workers or default_workers())
-        futures = {pool.submit(simulate_job, plan[k], timeout_s): k for k in missing}
+        work = _simulate(missing, pool, store, timeout_s)
+        with _bar(progress, len(missing)) as bar, contextlib.closing(work):
+            for key, result in work:
+                found[key] = result
+                bar.update(1)
+    return [replace(found[key], name=job.name) for job, key in zip(plan, keys, strict=True)]
+
+
+def _simulate(
+    missing: dict[str, Job], pool: Executor, store: Cache, timeout_s: float
+) -> Generator[tuple[str, Result], None, None]:
+    """Simulate jobs, by their keys; what another process is at, or has done, is taken from it."""
+    claims = Claims(store.root)
+    rest = dict(missing)
+    while rest:
+        futures = {}
         try:
-            with _bar(progress, len(missing)) as bar:
-                for future in as_completed(futures):
-                    k = futures[future]
-                    results[k] = _finish(plan[k], keys[k], future.result(), store)
-                    bar.update(1)
+            for key in claims.take(list(rest)):
+                job = rest.pop(key)
+                hit = store.load(key)
+                if hit is None:
+                    futures[pool.submit(simulate_job, job, timeout_s)] = key
+                    continue
+                claims.release(key)
+                yield key, Result(job.name, *hit, "cached")
+            for future in as_completed(futures):
+                key = futures[future]
+                result = _finish(missing[key], key, future.result(), store)
+                claims.release(key)
+                yield key, result
         except BaseException:
             for future in futures:
                 future.cancel()
-            _keep_finished(futures, results, plan, keys, store)
+            _keep_finished(futures, missing, store)
+            for key in futures.values():
+                claims.release(key)
             if isinstance(pool, WorkerPool):
                 pool.shutdown()
             raise
-    return [result for result in results if result is not None]
 
 
 def _finish(
@@ -345,18 +372,12 @@ def _finish(
     return Result(job.name, status, vectors, message)
 
 
-def _keep_finished(
-    futures: "dict[Future[Any], int]",
-    results: list[Result | None],
-    plan: list[Job],
-    keys: list[str],
-    store: Cache,
-) -> None:
+def _keep_finished(futures: "dict[Future[Any], str]", jobs: dict[str, Job], store: Cache) -> None:
     """Store what was simulated but not yet collected when an interrupt came."""
-    for future, k in futures.items():
-        if results[k] is None and future.done() and not future.cancelled():
+    for future, key in futures.items():
+        if future.done() and not future.cancelled() and store.load(key) is None:
             with contextlib.suppress(Exception):
-                _finish(plan[k], keys[k], future.result(), store)
+                _finish(jobs[key], key, future.result(), store)
 
 
 def _bar(text: str | None, total: int) -> Any:

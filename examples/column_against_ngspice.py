@@ -9,6 +9,7 @@ from time import perf_counter
 
 import numpy as np
 
+from behavioral import reference
 from behavioral.crossbar import CrossbarModel
 from behavioral.library import Library
 from circuits import crossbar
@@ -41,7 +42,7 @@ def main() -> None:
     found = {
         "x @ w": (x @ w)[:, 0],
         "fast": model.multiply(array, x)[:, 0],
-        "Newton": model.multiply_newton(array, x)[:, 0],
+        "Newton": reference.multiply(model, array, x)[:, 0],
     }
     print("  ".join(f"{name:>9}" for name in (*found, "ngspice")))
     for row in zip(*found.values(), truth, strict=True):

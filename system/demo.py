@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import perf_counter
+from typing import Any
 
 from behavioral.library import Library
 from circuits.parameters import load_parameters
 from system import validation
 from system.engine import make_ops
-from system.generation import generate
+from system.files import write_json
+from system.generation import generate, to_dict
 from system.inference import Result, evaluate
 from system.linear import Chip
 from system.networks import Network, load_network
@@ -54,13 +54,17 @@ JOBS = {
 
 @dataclass
 class Findings:
-    """What the demonstration measured."""
+    """What the demonstration measured; `files`, in `results_folder`, is what the report reads."""
 
     library: Library
+    results_folder: Path
     results: list[Result] = field(default_factory=list)
-    reports: dict[str, list[validation.LayerReport]] = field(default_factory=dict)
-    texts: list[tuple[str, str, str]] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
+    files: list[Path] = field(default_factory=list)
+
+    def keep(self, name: str, content: dict[str, Any]) -> None:
+        """Write what a command would write with --json."""
+        self.files.append(self.results_folder / f"{name}.json")
+        write_json(self.files[-1], content)
 
 
 def say(text: str) -> None:
@@ -68,26 +72,18 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-@contextlib.contextmanager
-def _timed(findings: Findings, what: str):  # type: ignore[no-untyped-def]
-    start = perf_counter()
-    yield
-    findings.seconds[what] = perf_counter() - start
-
-
 def run(folder: Path, jobs: list[str], workers: int | None) -> Findings:
-    """Do the whole job and write `folder`/report.md with its plots."""
-    folder.mkdir(parents=True, exist_ok=True)
-    start = perf_counter()
+    """Do the whole job; write `folder`/report.html, report.md, and the results they are made of."""
+    from system.report import Material, write_report
+
+    results = folder / "results"
+    results.mkdir(parents=True, exist_ok=True)
     library = characterize(folder, workers)
-    findings = Findings(library)
-    findings.seconds["characterise"] = perf_counter() - start
+    findings = Findings(library, results)
     for key in jobs:
         _run_job(JOBS[key], findings, workers)
-    from system.report import write_report
-
-    say(f"\nWriting {folder}/report.md and its plots.")
-    write_report(findings, folder)
+    say(f"\nWriting {folder}/report.html and report.md.")
+    write_report(Material.read([*findings.files, folder / "library.h5"]), folder / "report.html")
     return findings
 
 
@@ -116,9 +112,9 @@ def _run_job(job: Job, findings: Findings, workers: int | None) -> None:
     )
     for network in networks:
         for mode in MODES:
-            with _timed(findings, f"{network.name} {mode}"):
-                result = evaluate(network, library, mode=mode, samples=job.samples, chips=job.chips)
+            result = evaluate(network, library, mode=mode, samples=job.samples, chips=job.chips)
             findings.results.append(result)
+            findings.keep(f"infer-{network.name}-{mode}", result.to_dict())
             say(f"   {result}")
     network = networks[-1]
     if network.metric == "perplexity":
@@ -128,17 +124,18 @@ def _run_job(job: Job, findings: Findings, workers: int | None) -> None:
         f"of {network.name},\n   with the conductances that were programmed, are simulated again "
         "transistor by transistor."
     )
-    with _timed(findings, f"{network.name} ngspice"):
-        layers = list(job.layers) if job.layers else None
-        findings.reports[network.name] = validation.validate(
-            network,
-            library,
-            samples=job.replayed,
-            layers=layers,
-            sampling=SAMPLING,
-            workers=workers,
-        )
-    say(validation.to_table(findings.reports[network.name]))
+    reports = validation.validate(
+        network,
+        library,
+        samples=job.replayed,
+        layers=list(job.layers) if job.layers else None,
+        sampling=SAMPLING,
+        workers=workers,
+    )
+    command = f"nldpe validate {network.name} --library library.h5 --samples {job.replayed}"
+    content = {"model": network.name, "seed": 0, "library_sha256": library.sha256}
+    findings.keep(f"validate-{network.name}", {**content, **validation.to_dict(reports, command)})
+    say(validation.to_table(reports))
 
 
 def _generate(network: Network, findings: Findings) -> None:
@@ -146,5 +143,8 @@ def _generate(network: Network, findings: Findings) -> None:
     for mode in ("float", "noisy"):
         ops = make_ops(network, findings.library, mode, Chip())
         text = "".join(generate(network, ops, prompt, tokens=30))
-        findings.texts.append((network.name, mode, prompt + text))
+        findings.keep(
+            f"generate-{network.name}-{mode}",
+            to_dict(network, mode, prompt, text, findings.library.sha256),
+        )
         say(f"   {mode}: {prompt}{text}")

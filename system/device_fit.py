@@ -11,6 +11,7 @@ from behavioral.fitting import DeviceFit, Floats, LawFit, states
 from behavioral.measurements import Measurements
 from behavioral.noise import MICRO
 from circuits.errors import DataError
+from circuits.files import write_picture
 from circuits.parameters import Device
 
 LAWS = {"write": "programming noise", "read": "read noise"}
@@ -151,7 +152,7 @@ def draw(data: Measurements, fit: DeviceFit, device: Device, path: Path) -> None
         ax.set(xlabel="conductance [uS]", ylabel="sigma [uS]", title=title)
     _draw_iv(axes[2], data, device)
     figure.suptitle(f"{device.name}: {device.source}", fontsize="small")
-    figure.savefig(path, dpi=150)
+    write_picture(path, figure, dpi=150)
 
 
 def _draw_law(ax: Any, g: Floats, spread: Floats, found: LawFit | None, device: Device) -> None:

@@ -1,13 +1,12 @@
-"""Files that a reader sees whole or not at all."""
+"""Text and JSON that a reader sees whole or not at all."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
+
+from circuits.files import replacing
 
 
 def write_text(place: Path, text: str) -> None:
@@ -15,17 +14,8 @@ def write_text(place: Path, text: str) -> None:
     if place.exists() and not place.is_file():  # a device or pipe, such as /dev/stdout
         place.write_text(text, encoding="utf-8")
         return
-    handle, name = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.")
-    scratch = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        scratch.chmod(0o644)
-        scratch.replace(place)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            scratch.unlink()
-        raise
+    with replacing(place) as scratch:
+        scratch.write_text(text, encoding="utf-8")
 
 
 def write_json(place: Path, content: dict[str, Any]) -> None:

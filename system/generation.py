@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -87,3 +88,13 @@ def _choose(logits: np.ndarray, temperature: float, rng: np.random.Generator) ->
         return int(logits.argmax())
     weights = np.exp((logits - logits.max()).astype(np.float64) / temperature)
     return int(rng.choice(len(weights), p=weights / weights.sum()))
+
+
+def to_dict(
+    network: Network, mode: str, prompt: str, text: str, library_sha256: str | None
+) -> dict[str, Any]:
+    """Return what `nldpe generate` reports, of the likeliest continuation, for JSON."""
+    return {
+        "model": network.name, "mode": mode, "prompt": prompt, "text": text, "seed": 0,
+        "temperature": 0.0, "library_sha256": library_sha256,
+    }  # fmt: skip

@@ -109,7 +109,7 @@ def arithmetic(
         raise ParameterError(f"mode {mode!r} needs a library; make one: nldpe characterize")
     ops = make_ops(network, library, mode, chip)
     if acam is not None and isinstance(ops, AnalogOps):
-        ops.hardware.acam = acam_model(replace(library, device=acam))
+        ops.hardware.acam = acam_model(replace(library, device=acam), network.mapping.spare_rows)
     return ops
 
 

@@ -227,7 +227,8 @@ class QuantizedLinear:
         y = (drive @ self._w) * spec.gain
         out = self._convert(y, spec)
         if spec.fine is not None:
-            take_inside(out, self._convert(y, spec.fine), spec.fine)
+            assert spec.fine.inside is not None
+            take_inside(out, self._convert(y, spec.fine), spec.fine.inside)
         return out if scale is None else out * scale
 
     def _convert(self, y: Float, spec: LayerSpec) -> Float:
@@ -236,8 +237,7 @@ class QuantizedLinear:
         return fake_quantize(value, spec.out_lo, spec.out_hi, self._bits)
 
 
-def take_inside(out: Float, fine: Float, spec: LayerSpec, columns: slice = slice(None)) -> None:
-    """Replace outputs (n, columns) that lie in the fine range of `spec` by the fine unit's."""
-    assert spec.inside is not None
-    low, high = spec.inside
+def take_inside(out: Float, fine: Float, inside: Ends, columns: slice = slice(None)) -> None:
+    """Replace outputs (n, columns) inside the ends of a fine range by the fine unit's."""
+    low, high = inside
     np.copyto(out, fine, where=(out > low[columns]) & (out < high[columns]))

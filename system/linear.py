@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,11 +15,12 @@ from behavioral.acam_unit import add_codes
 from behavioral.crossbar import CrossbarModel, ProgrammedArray
 from behavioral.library import Library
 from behavioral.programming import Noise
+from behavioral.stack import Stack
 from behavioral.threads import blocks, in_place, run_all
 from behavioral.variation import acam_model
 from behavioral.windows import Windows
 from system.calibration import Ranges, tiles
-from system.conversion import Conversion
+from system.conversion import Conversion, RangedConversion
 from system.layer_spec import (
     FLAT_ABOVE,
     FLAT_BELOW,
@@ -95,7 +97,7 @@ class Hardware:
         self.cells = cells
         self.library = library
         self.crossbar = CrossbarModel(library)
-        self.acam = acam_model(library)
+        self.acam = acam_model(library, mapping.spare_rows)
         self.mapping = mapping
         self.keep_devices = keep_devices
         self.tile_rows = library.technology.column.rows
@@ -119,6 +121,9 @@ def hardware_for(
 
 
 Rows = tuple[NDArray[np.int64], Float, Float]
+Place = tuple[slice, slice]
+# Writes one block of outputs, given each tile's first sample; returns the number of clipped inputs.
+Fill = Callable[[Float, Place, list[int]], int]
 BEYOND = (2.0, 3.0)  # an unused row: a window above the data line
 
 
@@ -152,9 +157,13 @@ class AnalogLinear:
     ----------
     threads : int or None
         Threads that share the blocks of an output; None: as many as there are.
+    together : bool
+        Whether row tiles and read-out ranges may be computed in one go; no for layers that look
+        at what lies between.
     """
 
     threads: int | None = None
+    together = True  # all row tiles in one product, both read-out ranges in one pass
 
     def __init__(
         self,
@@ -181,6 +190,7 @@ class AnalogLinear:
         if hardware.mapping.output_trim and rows is not None:
             self.spec = self.spec.trimmed(self._mean_errors(w, rows))
         self.digital_sum = hardware.mapping.partial_sums == "digital" and len(self.tiles) > 1
+        self._stack = self._stacked()
         self.units = self._program_units()
         fine = self.spec.fine
         self.fine_unit = None if fine is None else self._program_function(fine, FINE_PART)
@@ -207,6 +217,15 @@ class AnalogLinear:
             y = self.hardware.crossbar.read(self.arrays[i], driven, seed=seed)
             found.append((y - rows[:, tile] @ w[tile]).mean(axis=0) * self.spec.gain)
         return np.stack(found)
+
+    def _stacked(self) -> Stack | None:
+        """Put the tiles below one another, if their currents add and nobody looks at the parts."""
+        if self.digital_sum or not self.together:
+            return None
+        stack = Stack.of(self.arrays, self.tiles)
+        if stack is not None:
+            self.arrays = stack.arrays
+        return stack
 
     def _program_units(self) -> list[AcamUnit]:
         """Program one set of ACAM units for the layer, and one per tile if codes are added."""
@@ -292,11 +311,14 @@ class AnalogLinear:
         return found
 
     @cached_property
-    def _fine(self) -> Conversion | None:
+    def _ranged(self) -> RangedConversion | None:
         fine, unit = self.spec.fine, self.fine_unit
         if fine is None or unit is None:
             return None
-        return Conversion(unit, fine.gain, (fine.y_lo, fine.y_hi), (fine.out_lo, fine.out_hi))
+        assert fine.inside is not None
+        line, out = (fine.y_lo, fine.y_hi), (fine.out_lo, fine.out_hi)
+        own = Conversion(unit, fine.gain, line, out)
+        return RangedConversion(self._conversions[0], own, fine.inside)
 
     def multiply(self, drive: Float, tile: int) -> Float:
         """Return the normalised column outputs (n, out) of one row tile."""
@@ -315,10 +337,11 @@ class AnalogLinear:
     def forward(self, x: Float) -> Float:
         """Return values (n, out) for activations x (n, in)."""
         drive, scale = self.spec.drive(x)
-        out = self._convert_sum([self._drive_tile(drive, i) for i in range(len(self.tiles))])
-        if scale is not None:
-            out *= scale
-        return out
+        if self._stack is None:
+            out = self._convert_sum([self._drive_tile(drive, i) for i in range(len(self.tiles))])
+        else:
+            return self._convert_stack(self._stack, drive, scale)
+        return out if scale is None else out * scale
 
     def convolve(self, x: Float, shape: Convolution) -> Float:
         """Return images (B, out, height, width) for images x (B, C, H, W)."""
@@ -360,20 +383,43 @@ class AnalogLinear:
 
     def _convert_sum(self, driven: list[Float]) -> Float:
         """Return what the ACAM units, or the digital sum of their codes, give for row tiles."""
-        out = np.empty((len(driven[0]), len(self.spec.gain)), np.float32)
-        first = self._count_reads(len(out))
 
-        def fill(place: tuple[slice, slice]) -> int:
+        def fill(whole: Float, place: Place, first: list[int]) -> int:
             rows, columns = place
-            with in_place(out, place) as block:
-                samples = [
-                    (part[rows], n + rows.start) for part, n in zip(driven, first, strict=True)
-                ]
-                return self._fill(block, samples, columns)
+            samples = [(part[rows], n) for part, n in zip(driven, first, strict=True)]
+            with in_place(whole, place) as out:
+                return self._fill(out, samples, columns)
 
-        clipped = sum(run_all(fill, blocks(*out.shape), self.threads))
+        return self._convert_blocks(len(driven[0]), fill)
+
+    def _convert_stack(self, stack: Stack, drive: Float, scale: Float | None) -> Float:
+        """Do `_convert_sum` for drives (n, in), all row tiles in one product; times `scale`."""
+        driven = stack.drive(self.hardware.crossbar, np.ascontiguousarray(drive))
+
+        def fill(whole: Float, place: Place, first: list[int]) -> int:
+            (rows, columns), seed = place, self._seeds[0]
+            with in_place(whole, place) as out:
+                stack.read_block(
+                    driven[rows], columns, seed=seed, first_sample=first[0], out=out
+                )  # fmt: skip
+                clipped = self._convert_ranges(out, columns)
+                if scale is not None:
+                    out *= scale[rows]
+            return clipped
+
+        return self._convert_blocks(len(driven), fill)
+
+    def _convert_blocks(self, samples: int, fill: Fill) -> Float:
+        """Return outputs (samples, out) that `fill` writes block by block; counts the clipped."""
+        out = np.empty((samples, len(self.spec.gain)), np.float32)
+        before = self._count_reads(samples)
+
+        def run(place: Place) -> int:
+            return fill(out, place, [count + place[0].start for count in before])
+
+        clipped = sum(run_all(run, blocks(*out.shape), self.threads))
         counters = self.hardware.counters
-        counters.conversions += out.size * (len(self._conversions) + (self._fine is not None))
+        counters.conversions += out.size * (len(self._conversions) + (self._ranged is not None))
         if self.spec.activation not in FLAT_ABOVE:  # there, what leaves the line saturates as meant
             counters.clipped += clipped
         return out
@@ -399,13 +445,14 @@ class AnalogLinear:
 
     def _convert_ranges(self, out: Float, columns: slice) -> int:
         """Convert, and take the fine unit's codes where outputs lie in its range."""
-        if self._fine is None:
+        if self._ranged is None:
             return self._convert(self._conversions[0], out, columns)
+        if self.together:
+            return self._ranged.run(out, columns)
         y = out.copy()
         clipped = self._convert(self._conversions[0], out, columns)
-        self._convert(self._fine, y, columns)  # what leaves the fine range is meant to
-        assert self.spec.fine is not None
-        take_inside(out, y, self.spec.fine, columns)
+        self._convert(self._ranged.fine, y, columns)  # what leaves the fine range is meant to
+        take_inside(out, y, self._ranged.inside, columns)
         return clipped
 
     def _convert(self, conversion: Conversion, y: Float, columns: slice) -> int:

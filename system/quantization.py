@@ -86,6 +86,9 @@ class Mapping:
         falls with the root of their number; area and energy grow with it.
     product_copies : int
         The same for the log and exp units of data-dependent products and softmax.
+    spare_rows : int
+        Unused rows of every output bit in every ACAM unit. A device that write-verify finds stuck
+        gives its row's window to one of them. Without stuck devices nothing changes.
     """
 
     input_bits: int = 8
@@ -109,6 +112,7 @@ class Mapping:
     output_trim: bool = False
     output_copies: int = 1
     product_copies: int = 1
+    spare_rows: int = 0
 
     def __post_init__(self) -> None:
         for key, permitted in CHOICES.items():
@@ -144,6 +148,8 @@ class Mapping:
         for key in ("output_copies", "product_copies"):
             if not 1 <= getattr(self, key) <= 16:
                 raise ParameterError(f"mapping.{key} is {getattr(self, key)}; permitted: 1 to 16")
+        if not 0 <= self.spare_rows <= 64:
+            raise ParameterError(f"mapping.spare_rows is {self.spare_rows}; permitted: 0 to 64")
         if self.output_fine and self.partial_sums == "digital":
             raise ParameterError(
                 f"mapping.output_fine is {self.output_fine} with partial_sums 'digital'; permitted:"

@@ -52,6 +52,28 @@ def convert(table, y, scale, shift, bottom, ends):
     return out, clipped
 
 
+def convert_ranges(coarse, fine, y, line, bottom, ends, inside):
+    """Convert twice; the fine value counts where the coarse one is inside."""
+    wide, clipped = convert(coarse, y, line[0], line[1], bottom, ends[:2])
+    close, _ = convert(fine, y, line[2], line[3], bottom, ends[2:])
+    return np.where((inside[0] < wide) & (wide < inside[1]), close, wide), clipped
+
+
+def certain(table, base, step, low, high, middle):
+    """Walk from the middle cell of every column to both sides."""
+    out = np.empty((2, len(base)), np.int64)
+    for j, cell in enumerate(middle):
+        line = table[0 if len(table) == 1 else j]
+        inside = [low[j] < base[j] + step[j] * np.float32(code) < high[j] for code in line]
+        first = last = cell
+        while last < len(inside) and inside[last]:
+            last += 1
+        while last > cell and first > 0 and inside[first - 1]:
+            first -= 1
+        out[:, j] = first, last
+    return out
+
+
 # ---- products: behavioral/kernels/products.py
 
 

@@ -25,19 +25,22 @@ def _bend_block(x, rest, law, out):
 
 
 @njit(cache=True)
-def bend(x, rest, law, out):
+def bend(x, first, size, rest, law, out, place):
     """Row voltages through the law of the mean cell.
 
     Parameters
     ----------
-    x : (n,) float32 array
+    x : (samples, inputs) float32 array
         Normalised row voltages; clipped to [-1, 1].
+    first, size : int
+        Inputs that are bent: ``size`` of them from number ``first`` on.
     rest : float32
         Virtual ground of the read-out: row voltages count from it.
     law : (6,) float32 array
         Polynomial in v, by rising power.
-    out : (n,) float32 array
-        Receives ``v law(v)``.
+    out : (samples, outputs) float32 array
+        Receives ``v law(v)``, from number ``place`` on.
+    place : int
 
     Returns
     -------
@@ -45,20 +48,24 @@ def bend(x, rest, law, out):
         Inputs outside [-1, 1], NaN among them.
     """
     count = 0
-    for lo in range(0, x.size, BLOCK):
-        hi = min(x.size, lo + BLOCK)
-        count += _bend_block(x[lo:hi], rest, law, out[lo:hi])
+    for m in range(x.shape[0]):
+        for lo in range(0, size, BLOCK):
+            n = min(size - lo, BLOCK)
+            a, b = first + lo, place + lo
+            count += _bend_block(x[m, a : a + n], rest, law, out[m, b : b + n])
     return count
 
 
 @njit(cache=True, parallel=True)
-def bend_parallel(x, rest, law, out):
+def bend_parallel(x, first, size, rest, law, out, place):
     """Do :func:`bend` on all threads."""
     count = 0
-    for block in prange((x.size + BLOCK - 1) // BLOCK):
-        lo = block * BLOCK
-        hi = min(x.size, lo + BLOCK)
-        count += _bend_block(x[lo:hi], rest, law, out[lo:hi])
+    parts = max((size + BLOCK - 1) // BLOCK, 1)
+    for job in prange(x.shape[0] * parts):
+        m, lo = np.int64(job) // parts, np.int64(job) % parts * BLOCK
+        n = min(size - lo, BLOCK)
+        a, b = first + lo, place + lo
+        count += _bend_block(x[m, a : a + n], rest, law, out[m, b : b + n])
     return count
 
 

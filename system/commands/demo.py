@@ -22,13 +22,16 @@ def run(args: argparse.Namespace) -> int:
 
     from system import demo
     from system.commands.options import announce_compilation, output_folder
-    from system.report import results_table
+    from system.report.accuracy import gather, results_table
+    from system.report.markdown import to_table
+    from system.report.records import Evaluation
 
     folder = output_folder(args.out, "--out")
     start = perf_counter()
     announce_compilation()
     jobs = ["llm"] if args.llm else ["cnn", "language"]
     findings = demo.run(folder, jobs, args.workers)
-    print("\n" + results_table(findings.results))
-    print(f"\nDone in {perf_counter() - start:.0f} s. Report: {folder}/report.md")
+    scores = gather([Evaluation(result) for result in findings.results])
+    print("\n" + to_table(results_table(scores)))
+    print(f"\nDone in {perf_counter() - start:.0f} s. Report: {folder}/report.html, report.md")
     return 0

@@ -9,7 +9,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     from system.commands.options import DEFAULT_LIBRARY, count, natural
 
-    parser.add_argument("model", metavar="MODEL", help="lenet-mnist, llama-austen or minilm-rt")
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="lenet-mnist, llama-austen, resnet8-photo-digits, senet-photo-digits or minilm-rt",
+    )
     parser.add_argument(
         "--steps", default="float,naf", help="comma-separated: float, naf (default: both)"
     )

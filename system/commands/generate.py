@@ -17,13 +17,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--temperature", type=temperature, default=0.0, help="0 (default): the likeliest token"
     )
+    parser.add_argument("--json", metavar="OUT", help="write prompt and text here too")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the prompt and stream its continuation."""
     from circuits.errors import ParameterError
-    from system.commands.options import library_for, open_network
-    from system.generation import generate
+    from system.commands.options import library_for, open_network, output_file, write_json
+    from system.generation import generate, to_dict
     from system.inference import arithmetic
     from system.linear import Chip
 
@@ -33,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
         raise ParameterError(
             "the prompt is not valid UTF-8; check the terminal's locale"
         ) from error
+    out = output_file(args.json, "--json") if args.json else None
     library = library_for(args.library, args.mode, args.corner)
     network = open_network(args, library)
     ops = arithmetic(network, library, args.mode, Chip(args.seed, 0, args.read_noise))
@@ -41,7 +43,13 @@ def run(args: argparse.Namespace) -> int:
     )
     first = next(pieces, "")  # programs the chip: errors come before any text
     print(args.prompt + first, end="", flush=True)
+    text = first
     for piece in pieces:
+        text += piece
         print(piece, end="", flush=True)
     print()
+    if out is not None:
+        sha256 = library.sha256 if library else None
+        content = to_dict(network, args.mode, args.prompt, text, sha256)
+        write_json(out, {**content, "seed": args.seed, "temperature": args.temperature})
     return 0

@@ -24,12 +24,15 @@ COMMANDS = {
     "sweep": "what a parameter of device, circuit or mapping does to a network: table and plot",
     "explore": "a grid of designs, and the Pareto front of accuracy, energy, latency and area",
     "accuracy": "the table of accuracy: networks in every mode, over programmed chips",
+    "rerun": "run what a run directory holds again, and compare bit for bit",
     "cost": "energy, latency and area of an inference, beside ADC accelerators and a GPU",
+    "report": "one HTML page, and Markdown, of what the other commands wrote",
     "demo": "the whole job on a CNN and a language model, with a report",
 }
 # What these tell takes a while, so it is always shown.
 TALKING = ("system.data.fetch", "system.networks", "system.sweep.study")
 RESUMABLE = ("characterize", "validate", "demo", "sweep", "explore", "accuracy")
+RECORDED = ("infer", "validate", "cost", "finetune")  # with --run; sweeps always are
 
 
 def build_parser(only: str | None = None) -> argparse.ArgumentParser:
@@ -45,8 +48,19 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
         if name == only:
             module = import_module(f"system.commands.{name}")
             module.add_arguments(sub)
+            if name in RECORDED:
+                add_run_directory(sub)
             sub.set_defaults(run=module.run)
     return parser
+
+
+def add_run_directory(parser: argparse.ArgumentParser) -> None:
+    """Declare where a run is kept so that it can be repeated."""
+    parser.add_argument(
+        "--run", dest="run_directory", metavar="DIR",
+        help="write every file into DIR, under the last part of its name, with versions and "
+        "hashes of all that was read; `nldpe rerun DIR` repeats and compares",
+    )  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -60,6 +74,7 @@ def main(argv: list[str] | None = None) -> int:
         _prepare_process()
     only = next((a for a in arguments if a in COMMANDS), None)
     args = build_parser(only).parse_args(arguments)
+    args.words = arguments
     logging.basicConfig(
         level=logging.INFO if args.verbose else logging.WARNING, format="%(message)s"
     )
@@ -74,7 +89,7 @@ def _run(args: argparse.Namespace) -> int:
         from circuits.errors import NldpeError
 
         try:
-            return int(args.run(args) or 0)
+            return perform(args)
         except NldpeError as error:
             print(f"nldpe {args.command}: {error}", file=sys.stderr)
             return 1
@@ -92,6 +107,17 @@ def _run(args: argparse.Namespace) -> int:
     except OSError as error:
         print(f"nldpe {args.command}: {error}{_advice(error)}", file=sys.stderr)
         return 1
+
+
+def perform(args: argparse.Namespace) -> int:
+    """Run a sub-command, in its run directory if it has one; return its exit code."""
+    if getattr(args, "resumes", False):
+        args.run_directory = args.out
+    if getattr(args, "run_directory", None) is None:
+        return int(args.run(args) or 0)
+    from system.runs import recorded
+
+    return recorded(args, args.words)
 
 
 def _prepare_process() -> None:

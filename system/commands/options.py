@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -164,8 +164,7 @@ def output_file(path: str, option: str) -> Path:
         raise ParameterError(f"{option} {path} is a folder; give the name of a file")
     if not folder.is_dir():
         raise ParameterError(f"{option} {path}: the folder {folder} does not exist; make it first")
-    if not os.access(folder, os.W_OK):
-        raise ParameterError(f"{option} {path}: the folder {folder} cannot be written")
+    _try_writing(folder, f"{option} {path}: the folder {folder} cannot be written")
     return place
 
 
@@ -194,6 +193,16 @@ def output_folder(path: str, option: str) -> Path:
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ParameterError(f"{option} {path}: cannot make this folder: {error}") from error
-    if not os.access(place, os.W_OK):
-        raise ParameterError(f"{option} {path}: this folder cannot be written")
+    _try_writing(place, f"{option} {path}: this folder cannot be written")
     return place
+
+
+def _try_writing(folder: Path, message: str) -> None:
+    """Make a file and remove it: permissions alone do not tell, and root has them all."""
+    from circuits.errors import ParameterError
+
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"x")
+    except OSError as error:
+        raise ParameterError(f"{message}: {error.strerror}; give another place") from error

@@ -69,6 +69,7 @@ def add_run(parser: argparse.ArgumentParser, out: str, chips: int) -> None:
         "--quick", action="store_true", help="characterise other circuits with the coarse plan"
     )
     parser.add_argument("--out", default=out, metavar="DIR", help=f"run directory (default: {out})")
+    parser.set_defaults(resumes=True)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -107,9 +108,8 @@ def execute(args: argparse.Namespace, study: Study, folder: Path) -> list[Row]:
     from system.commands.options import announce_compilation
     from system.sweep.runs import RunFolder
 
-    with RunFolder(folder) as held:
-        announce_compilation()
-        return study.run(held, args.workers or default_workers())
+    announce_compilation()
+    return study.run(RunFolder(folder), args.workers or default_workers())
 
 
 def finish(folder: Path, name: str, table: str) -> None:

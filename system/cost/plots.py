@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from circuits.files import write_picture
 from system.cost.model import Cost
 from system.cost.report import engineering, grouped
 from system.cost.study import Study
@@ -41,17 +42,11 @@ def draw(study: Study, path: Path) -> None:
     FigureCanvasAgg(figure)
     axes = figure.subplots(count, 3, squeeze=False, width_ratios=(1.0, 1.5, 0.8))
     for k, cost in enumerate(study.ours):
-        _draw_machines(axes[k, 0], (cost, *study.others[k]))
-        _draw_layers(axes[k, 1], cost)
+        draw_machines(axes[k, 0], (cost, *study.others[k]))
+        draw_layers(axes[k, 1], cost)
         _draw_area(axes[k, 2], study) if k == 0 else axes[k, 2].axis("off")
     figure.suptitle(f"{study.model}: {_title(study)}")
-    # Whole or not at all: under another name first.
-    scratch = path.with_name(f".{path.name}.part")
-    try:
-        figure.savefig(scratch, dpi=130, format=path.suffix.lower().lstrip("."))
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
+    write_picture(path, figure, dpi=130)
 
 
 def _title(study: Study) -> str:
@@ -59,7 +54,7 @@ def _title(study: Study) -> str:
     return f"device {library.device.name}, technology {library.technology.name}"
 
 
-def _draw_machines(ax: Any, costs: tuple[Cost, ...]) -> None:
+def draw_machines(ax: Any, costs: tuple[Cost, ...]) -> None:
     """Stack the energies of each machine's components."""
     scale, unit = _scale(max(c.energy_j for c in costs))
     for k, cost in enumerate(costs):
@@ -77,7 +72,7 @@ def _draw_machines(ax: Any, costs: tuple[Cost, ...]) -> None:
     ax.margins(y=0.1)
 
 
-def _draw_layers(ax: Any, cost: Cost) -> None:
+def draw_layers(ax: Any, cost: Cost) -> None:
     """Stack the components of the layers that take most."""
     layers = grouped(cost)
     largest = sorted(layers, key=lambda x: -x.total_j)[:SHOWN]

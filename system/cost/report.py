@@ -319,6 +319,7 @@ def to_dict(study: Study) -> dict[str, Any]:
 def _cost_dict(cost: Cost) -> Mapping[str, Any]:
     return {
         "machine": cost.machine,
+        "items": cost.items,
         "energy_j": cost.energy_j,
         "time_s": cost.time_s,
         "latency_s": cost.latency_s,

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from circuits.errors import DataError
+from system.inputs import note
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +84,7 @@ def fetch(package: Package) -> Path:
     """
     root = cache_folder() / "data"
     folder = root / f"{package.name}-{package.version}"
+    note(folder)
     if _is_complete(folder, package):
         return folder
     try:

@@ -209,12 +209,12 @@ def samples(kind: str, crop: int | None = None) -> Images:
         The package cannot be fetched, or an image is damaged.
     """
     folder = fetch(FOOLBOX)
-    pixels = [_read_image(folder / name, crop) for name in _sample_files(kind)]
+    pixels = [read_image(folder / name, crop) for name in _sample_files(kind)]
     return Images(np.stack(pixels), np.array(_LABELS[kind], np.int64))
 
 
-def _read_image(path: Path, crop: int | None) -> NDArray[np.uint8]:
-    """Return (3, H, W) bytes of an image file."""
+def read_image(path: Path, crop: int | None = None) -> NDArray[np.uint8]:
+    """Return (3, H, W) bytes of an image file, or of its central square of side `crop`."""
     from PIL import Image, UnidentifiedImageError
 
     try:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from circuits.errors import CheckpointError, DataError
 from system.data import datasets
 from system.data.images import Images, cifar, samples
+from system.data.photo_digits import photo_digits
 
 CALIBRATION_IMAGES = 512
 _CROP = 224
@@ -107,6 +108,9 @@ def _imagenet(first: int) -> Callable[[Path | None], Images]:
 
 _DATA_SETS = {
     "mnist": _DataSet(_mnist("test"), _mnist("train"), ships=True),
+    "photo-digits": _DataSet(
+        lambda data: photo_digits("test", data), lambda data: photo_digits("train", data), True
+    ),
     # Without the user's set, the other CIFAR's samples calibrate: like images, none scored.
     "cifar10": _DataSet(_cifar(10, "test", "cifar10"), _cifar(10, "train", "cifar100")),
     "cifar100": _DataSet(_cifar(100, "test", "cifar100"), _cifar(100, "train", "cifar10")),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from circuits.files import write_picture
 from system.sweep.axes import Axis
 from system.sweep.pareto import objective
 from system.sweep.points import label
@@ -28,8 +29,8 @@ def draw_sweep(rows: Sequence[Row], axes: Sequence[Axis], path: Path) -> None:
     figure = _figure(7.5, 4.5 * len(metrics))
     panels = figure.subplots(len(metrics), 1, squeeze=False)[:, 0]
     for ax, metric in zip(panels, metrics, strict=True):
-        _draw_lines(ax, [row for row in rows if row.metric == metric], axes)
-    _save(figure, path)
+        draw_lines(ax, [row for row in rows if row.metric == metric], axes)
+    write_picture(path, figure, dpi=120)
 
 
 def draw_front(
@@ -41,12 +42,13 @@ def draw_front(
     panels = figure.subplots(1, len(others), squeeze=False)[0]
     usable = [r for r in rows if all(math.isfinite(objective(r, name)) for name in objectives)]
     for ax, name in zip(panels, others, strict=True):
-        _draw_scatter(ax, usable, objectives[0], name, axes)
+        draw_scatter(ax, usable, objectives[0], name, axes)
     figure.suptitle(f"Pareto front of {', '.join(objectives)}")
-    _save(figure, path)
+    write_picture(path, figure, dpi=120)
 
 
-def _draw_lines(ax: Any, rows: Sequence[Row], axes: Sequence[Axis]) -> None:
+def draw_lines(ax: Any, rows: Sequence[Row], axes: Sequence[Axis]) -> None:
+    """Draw rows of one metric into matplotlib axes; see `draw_sweep`."""
     first, varied = axes[0], {a.key: 1 for a in axes[1:] if len(a.values) > 1}
     places = first.numbers or [float(k) for k in range(len(first.values))]
     logarithmic = min(places) > 0 and max(places) / min(places) >= LOG_FROM
@@ -89,9 +91,8 @@ def _aside(x: float, share: float, places: Sequence[float], logarithmic: bool) -
     return x + share * (max(places) - min(places))
 
 
-def _draw_scatter(
-    ax: Any, rows: Sequence[Row], first: str, name: str, axes: Sequence[Axis]
-) -> None:
+def draw_scatter(ax: Any, rows: Sequence[Row], first: str, name: str, axes: Sequence[Axis]) -> None:
+    """Draw one objective against another into matplotlib axes; see `draw_front`."""
     factor, unit = UNITS.get(name, (100.0 if rows and rows[0].percent else 1.0, ""))
     for k, model in enumerate(dict.fromkeys(row.point.model for row in rows)):
         for front in (False, True):
@@ -131,13 +132,3 @@ def _figure(width: float, height: float) -> Any:
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
-
-
-def _save(figure: Any, path: Path) -> None:
-    """Write the picture whole or not at all."""
-    scratch = path.with_name(f".{path.name}.part")
-    try:
-        figure.savefig(scratch, dpi=120, format=path.suffix.lower().lstrip("."))
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)

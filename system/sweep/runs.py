@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import multiprocessing
@@ -13,20 +12,20 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from functools import partialmethod
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from behavioral.library import Library
-from circuits.errors import FormatError, NldpeError, ParameterError, SimulationError
+from circuits.errors import FormatError, NldpeError, SimulationError
 from circuits.parameters import Device, Technology
 from system.sweep.scoring import Task, perform
 
 
 class RunFolder:
-    """Results and libraries below a folder, each written whole; one run at a time holds it.
+    """Results and libraries below a folder, each written whole.
 
     Parameters
     ----------
-    path : existing folder
+    path : existing folder; `system.runs.hold` keeps other processes out of it.
 
     Attributes
     ----------
@@ -36,22 +35,8 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._results, self._libraries = path / "results", path / "libraries"
-
-    def __enter__(self) -> Self:
         for folder in (self._results, self._libraries):
             folder.mkdir(exist_ok=True)
-        self._lock = (self.path / ".lock").open("w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._lock.close()
-            raise ParameterError(
-                f"{self.path} is in use by another run; wait for it, or give another --out"
-            ) from None
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.close()
 
     def place(self, key: str) -> Path:
         """Return where the result of a key is kept."""

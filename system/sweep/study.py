@@ -90,7 +90,7 @@ class Study:
 
         Parameters
         ----------
-        folder : held run directory
+        folder : run directory
         workers : processes; each computes on one thread.
         """
         write_json(folder.path / "config.json", self._config())

@@ -23,7 +23,9 @@ from behavioral.library import Library
 from system.calibration import Ranges
 from system.engine import AnalogOps
 from system.linear import AnalogLinear, Chip, Hardware
+from system.models.groups import bundles
 from system.models.ops import Activation
+from system.models.patches import Convolution
 from system.quantization import Mapping, block_scale
 from system.training import networks, pretraining
 
@@ -34,6 +36,11 @@ def _slope(z: Tensor, activation: Activation) -> Tensor:
     """Return the derivative of the activation."""
     if activation == "relu":
         return (z > 0).to(z.dtype)
+    if activation == "relu6":
+        return ((z > 0) & (z < 6)).to(z.dtype)
+    if activation == "sigmoid":
+        s = torch.sigmoid(z)
+        return s * (1 - s)
     if activation == "silu":
         s = torch.sigmoid(z)
         return s * (1 + z * (1 - s))
@@ -66,6 +73,41 @@ class _Linear(torch.autograd.Function):
             drive = drive / torch.from_numpy(spec.smoothing)
         g_x = (g @ weight) * ((drive >= low) & (drive <= high))
         return g_x, g.T @ x, g.sum(0), None
+
+
+class _Convolution(torch.autograd.Function):
+    """Forward on tiles; backward of the float convolution where the read-out does not saturate."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, shape: Convolution,
+        activation: Activation, ops: AnalogOps, name: str,
+    ) -> Tensor:  # fmt: skip
+        """Run the layer as inference does; x (B, C, H, W), weight (out, C / groups, kh, kw)."""
+        ctx.save_for_backward(x, weight, bias)
+        ctx.shape, ctx.activation = shape, activation
+        out = torch.from_numpy(ops.convolve(name, x.contiguous().numpy(), shape, activation))
+        parts = [name]
+        if shape.groups > 1:
+            cut = bundles(weight.numpy(), shape.groups, ops.hardware.tile_rows)
+            parts = [f"{name}[{i}]" for i, _ in enumerate(cut)]
+        specs = [ops.layer(part, activation).spec for part in parts]
+        ctx.ends = [np.concatenate([getattr(s, end) for s in specs]) for end in ("y_lo", "y_hi")]
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of x, weight and bias."""
+        leaves = [t.detach().requires_grad_() for t in ctx.saved_tensors[:2]]
+        bias = ctx.saved_tensors[2]
+        low, high = (torch.from_numpy(end)[:, None, None] for end in ctx.ends)
+        with torch.enable_grad():
+            y = networks.convolve(leaves[0], leaves[1], None, ctx.shape)
+        z = y.detach() + bias[:, None, None]
+        inside = (y.detach() >= low) & (y.detach() <= high)
+        g = gradients[0] * _slope(z, ctx.activation) * inside
+        g_x, g_weight = torch.autograd.grad(y, leaves, g)
+        return g_x, g_weight, g.sum((0, 2, 3)), None, None, None, None
 
 
 class _Product(torch.autograd.Function):
@@ -122,6 +164,16 @@ class NoisyOps:
         shift = torch.zeros(len(weight)) if bias is None else bias
         out: Tensor = _Linear.apply(flat, weight, shift, layer)  # type: ignore[no-untyped-call]
         return out.reshape(*x.shape[:-1], -1)
+
+    def convolve(
+        self, name: str, x: Tensor, weight: Tensor, bias: Tensor, shape: Convolution,
+        activation: Activation,
+    ) -> Tensor:  # fmt: skip
+        """Return f(x * W + b) from crossbars and ACAM units."""
+        out: Tensor = _Convolution.apply(  # type: ignore[no-untyped-call]
+            x, weight, bias, shape, activation, self.analog, name
+        )
+        return out
 
     def multiply(self, name: str, a: Tensor, b: Tensor) -> Tensor:
         """Return a * b by log codes."""

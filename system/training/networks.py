@@ -14,12 +14,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from system.models.ops import Activation
+from system.models.patches import Convolution
 
 Parameters = dict[str, Tensor]
 
 ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     None: lambda z: z,
     "relu": F.relu,
+    "relu6": F.relu6,
+    "sigmoid": torch.sigmoid,
     "silu": F.silu,
 }
 
@@ -31,6 +34,12 @@ class TorchOps(Protocol):
         self, name: str, x: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation
     ) -> Tensor:
         """Return f(x W^T + b) for x (..., in), weight (out, in)."""
+
+    def convolve(
+        self, name: str, x: Tensor, weight: Tensor, bias: Tensor, shape: Convolution,
+        activation: Activation,
+    ) -> Tensor:  # fmt: skip
+        """Return f(x * W + b) for images x (B, C, H, W), weight (out, C / groups, kh, kw)."""
 
     def multiply(self, name: str, a: Tensor, b: Tensor) -> Tensor:
         """Return the element-wise product of two activations."""
@@ -48,6 +57,13 @@ class FloatOps:
         """Return f(x W^T + b)."""
         return ACTIVATIONS[activation](F.linear(x, weight, bias))
 
+    def convolve(
+        self, name: str, x: Tensor, weight: Tensor, bias: Tensor, shape: Convolution,
+        activation: Activation,
+    ) -> Tensor:  # fmt: skip
+        """Return f(x * W + b)."""
+        return ACTIVATIONS[activation](convolve(x, weight, bias, shape))
+
     def multiply(self, name: str, a: Tensor, b: Tensor) -> Tensor:
         """Return a * b."""
         return a * b
@@ -57,6 +73,13 @@ class FloatOps:
         repeat = q.shape[1] // k.shape[1]
         k, v = (t.repeat_interleave(repeat, dim=1) for t in (k, v))
         return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, shape: Convolution) -> Tensor:
+    """Return x * W + b for images (B, C, H, W)."""
+    top, bottom, left, right = shape.padding
+    padded = F.pad(x, (left, right, top, bottom))
+    return F.conv2d(padded, weight, bias, shape.stride, groups=shape.groups)
 
 
 def conv2d(

@@ -14,16 +14,17 @@ from behavioral.library import Library
 from circuits.errors import CheckpointError, ParameterError
 from system import evaluation
 from system.calibration import Ranges, calibrate
-from system.data import datasets
+from system.data import datasets, photo_digits
 from system.data.vision import CALIBRATION_IMAGES
 from system.models import lenet
+from system.models.classifier import KINDS, Classifier
 from system.models.lenet import Lenet
 from system.models.llama import Llama, LlamaConfig
 from system.models.ops import Ops
 from system.networks import CALIBRATION_WINDOWS
 from system.quantization import Mapping
 from system.tokenizer import train_tokenizer
-from system.training import naf, networks, pretraining
+from system.training import convnets, naf, networks, photos, pretraining
 from system.weights.checkpoint import load_checkpoint, save_checkpoint
 
 log = logging.getLogger(__name__)
@@ -131,9 +132,58 @@ class LlamaAusten:
         )  # fmt: skip
 
 
-RECIPES: dict[str, type[LenetMnist] | type[LlamaAusten]] = {
-    r.name: r for r in (LenetMnist, LlamaAusten)
-}
+class _PhotoDigits:
+    """A convolutional network on digits on photographs."""
+
+    name: str
+    config: dict[str, Any]
+    mapping = Mapping(weight_scale="column", line_start=0.4)  # as in docs/cnn.md
+    float_steps, naf_steps, refresh = 3000, 500, 1
+
+    def __init__(self, plan: Plan):
+        self.plan = plan
+        self.mnist = datasets.mnist(plan.data)
+        self.tokenizer = None
+
+    def pretrain(self, steps: int) -> networks.Parameters:
+        """Train in float."""
+        return photos.pretrain(
+            self.config, self.mnist.train_images, self.mnist.train_labels,
+            steps=steps, seed=self.plan.seed,
+        )  # fmt: skip
+
+    def build(self, tensors: dict[str, Any]) -> Classifier:
+        """Return the numpy model."""
+        return KINDS[self.config["model_type"]].build(self.config, tensors)
+
+    def calibration(self, model: Classifier, ops: Ops) -> object:
+        """Run the calibration inputs."""
+        found = photo_digits.photo_digits("train", self.plan.data).pixels[:CALIBRATION_IMAGES]
+        return evaluation.outputs(model, ops, found)
+
+    def tune(self, parameters: networks.Parameters, maker: naf.ChipMaker, steps: int) -> None:
+        """Fine-tune on chips."""
+        photos.tune(
+            self.config, parameters, self.mnist.train_images, self.mnist.train_labels, maker,
+            steps=steps, seed=self.plan.seed,
+        )  # fmt: skip
+
+
+class Resnet8(_PhotoDigits):
+    """ResNet-8 on digits on photographs."""
+
+    name, config = "resnet8-photo-digits", convnets.RESNET8
+
+
+class Senet(_PhotoDigits):
+    """A small network with squeeze-and-excite and swish on digits on photographs."""
+
+    name, config = "senet-photo-digits", convnets.SENET
+    float_steps = 2400
+
+
+Recipe = LenetMnist | LlamaAusten | _PhotoDigits
+RECIPES: dict[str, type[Recipe]] = {r.name: r for r in (LenetMnist, LlamaAusten, Resnet8, Senet)}
 
 
 def finetune(model: str, steps: list[str], plan: Plan) -> list[Path]:
@@ -169,7 +219,7 @@ def finetune(model: str, steps: list[str], plan: Plan) -> list[Path]:
     return written
 
 
-def _load_float(recipe: LenetMnist | LlamaAusten) -> networks.Parameters:
+def _load_float(recipe: Recipe) -> networks.Parameters:
     place = recipe.plan.out / f"{recipe.name}-float"
     if not place.is_dir():
         raise CheckpointError(
@@ -179,7 +229,7 @@ def _load_float(recipe: LenetMnist | LlamaAusten) -> networks.Parameters:
     return {name: torch.from_numpy(t.copy()).requires_grad_() for name, t in tensors.items()}
 
 
-def _measure(recipe: LenetMnist | LlamaAusten, tensors: dict[str, Any]) -> Ranges:
+def _measure(recipe: Recipe, tensors: dict[str, Any]) -> Ranges:
     model = recipe.build(tensors)
     rows = recipe.plan.library.technology.column.rows
     return calibrate(
@@ -191,7 +241,7 @@ def _measure(recipe: LenetMnist | LlamaAusten, tensors: dict[str, Any]) -> Range
 
 
 def _save(
-    recipe: LenetMnist | LlamaAusten, parameters: networks.Parameters, name: str, step: str,
+    recipe: Recipe, parameters: networks.Parameters, name: str, step: str,
     count: int,
 ) -> Path:  # fmt: skip
     plan = recipe.plan

@@ -77,6 +77,7 @@ class SpiceLinear(AnalogLinear):
     """A layer whose products and conversions are simulated in ngspice."""
 
     threads = 1  # simulators run in parallel, and one counts their time
+    together = False
 
     def __init__(self, *args: Any, meter: Meter, cache: MeteredCache):
         super().__init__(*args)

@@ -77,6 +77,7 @@ class InjectedLinear(AnalogLinear):
     """A layer whose products and codes get measured errors while an injection is on."""
 
     threads = 1  # blocks draw from one generator, in turn
+    together = False
     measured: Measured | None = None
     rng: np.random.Generator
     columns: list[NDArray[np.int64]]

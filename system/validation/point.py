@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from behavioral.crossbar import TILE_COLUMNS
 from behavioral.library import Library
 from circuits.errors import ParameterError
 from circuits.plan import Job, simulator_version
+from system.files import write_text
 from system.linear import AnalogLinear, Chip
 from system.models.ops import Array
 from system.networks import Network
@@ -182,8 +181,5 @@ def _write(folder: Path, name: str, job: Job, analysis: str) -> Path:
     place = folder / f"{name}.cir"
     circuit, end, rest = job.netlist.rpartition("\n.end")
     text = f"{circuit}\n.print {analysis} {' '.join(job.vectors)}{end}{rest}"
-    handle, scratch = tempfile.mkstemp(dir=folder, suffix=".part")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-    Path(scratch).replace(place)
+    write_text(place, text)
     return place

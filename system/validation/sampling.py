@@ -85,7 +85,8 @@ class RecordedLinear(AnalogLinear):
         parts = [self.multiply(drive, i) for i in range(len(self.tiles))]
         if not self.digital_sum:
             total = np.add.reduce(parts)
-            ranges = [c for c in (self._conversions[0], self._fine) if c is not None]
+            ranged = self._ranged
+            ranges = [self._conversions[0], *([] if ranged is None else [ranged.fine])]
             return [np.clip(c.position(total), 0.0, 1.0) for c in ranges]
         tiles = list(zip(self._conversions, parts, strict=False))
         lines = [c.position(y) for c, y in tiles]

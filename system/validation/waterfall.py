@@ -10,6 +10,7 @@ import numpy as np
 
 from behavioral.library import Library
 from behavioral.threads import one_blas_thread
+from circuits.files import write_picture
 from system.inference import arithmetic
 from system.linear import Chip
 from system.networks import Network
@@ -138,11 +139,12 @@ def waterfall(
             drawn.append(found)
             values["spice-corrected"].append(float(np.mean(found)))
     confusions = {r.name: 1.0 - r.code_equal for r in reports}
-    rungs = _rungs(values)
+    rungs = make_rungs(values)
     return Waterfall(network.name, network.metric, len(inputs), chips, rungs, drawn, confusions)
 
 
-def _rungs(values: dict[str, list[float]]) -> list[Rung]:
+def make_rungs(values: dict[str, list[float]]) -> list[Rung]:
+    """Return a rung for the chips' values of each mode, in order, with its change."""
     rungs: list[Rung] = []
     for name, found in values.items():
         change = width = None
@@ -171,12 +173,17 @@ def draw(result: Waterfall, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    figure = Figure(figsize=(7.5, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    draw_rungs(figure.subplots(), result)
+    write_picture(path, figure, dpi=130)
+
+
+def draw_rungs(ax: Any, result: Waterfall) -> None:
+    """Draw a bar from each rung to the next into matplotlib axes; losses red, gains green."""
     percent = result.metric != "perplexity"
     scale = 100.0 if percent else 1.0
     mean = [r.mean * scale for r in result.rungs]
-    figure = Figure(figsize=(7.5, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    ax = figure.subplots()
     for k, rung in enumerate(result.rungs):
         low, high = (mean[k], mean[k]) if k == 0 else sorted((mean[k - 1], mean[k]))
         worse = k > 0 and (mean[k] < mean[k - 1]) == percent
@@ -188,13 +195,8 @@ def draw(result: Waterfall, path: Path) -> None:
         ax.annotate(text, (k, high), xytext=(5, 5), textcoords="offset points")
         if k:
             ax.plot([k - 1, k], [mean[k - 1]] * 2, color="#4c566a", linewidth=0.7, linestyle=":")
-    ax.set_xticks(range(len(mean)), [r.name for r in result.rungs])
+    ax.set_xticks(range(len(mean)), [r.name.replace("-", "-\n") for r in result.rungs])
     ax.set_ylabel(f"{result.metric} [%]" if percent else result.metric)
     ax.set_title(f"{result.model}: {result.samples} samples, {result.chips} chips", fontsize=10)
+    ax.use_sticky_edges = False  # room below bars that end at the lowest value
     ax.margins(y=0.25)
-    scratch = path.with_name(f".{path.name}.part")
-    try:  # whole or not at all
-        figure.savefig(scratch, dpi=130, format=path.suffix.lower().lstrip("."))
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)

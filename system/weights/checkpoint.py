@@ -21,6 +21,7 @@ from safetensors.numpy import save_file
 from tokenizers import Tokenizer
 
 from circuits.errors import CheckpointError
+from system.inputs import note
 from system.models import classifier, language
 from system.models.classifier import Classifier, Kind
 from system.models.language import TextModel
@@ -88,6 +89,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         A GGUF file is truncated or of an unsupported type.
     """
     path = Path(path)
+    note(path)
     if path.is_file():
         return _load_gguf(path)
     if not path.is_dir():

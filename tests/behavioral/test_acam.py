@@ -294,6 +294,29 @@ def test_conversion_equals_its_twin(batch, columns, shared, kind, bottom, seed):
     np.testing.assert_allclose(out, expected, rtol=1e-6, atol=1e-5)  # products may be fused
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 4), st.integers(1, 150), st.booleans(), st.integers(0, 2**32))
+def test_conversion_in_two_ranges_equals_its_twin(batch, columns, shared, seed):
+    """The bounds of certainty are those of `certain`; float32 products may be fused."""
+    rng = np.random.default_rng(seed)
+    coarse, fine = np.sort(rng.integers(0, 256, (2, 1 if shared else columns, 40)), axis=-1)
+    coarse, fine = coarse.astype(np.uint16), fine.astype(np.uint16)
+    y = rng.uniform(-0.5, 1.5, (batch, columns)).astype(np.float32)
+    one, nothing = np.ones(columns, np.float32), np.zeros(columns, np.float32)
+    line = np.stack([one, nothing, 3 * one, -one])  # the middle third
+    ends = np.stack([nothing, one / 255, nothing, one / 765])
+    inside, run = np.stack([one / 3, 2 * one / 3]), np.empty((2, columns), np.int64)
+    middle = np.full(columns, 20)
+    kernels.certain(coarse, ends[0], ends[1], *inside, middle, run)
+    assert np.array_equal(run, naive.certain(coarse, ends[0], ends[1], *inside, middle))
+    sure = ((run + np.array([[1], [-1]])) / 40).astype(np.float32)
+    zero = np.float32(0)
+    expected, clipped = naive.convert_ranges(coarse, fine, y, line, zero, ends, inside)
+    found = kernels.convert_ranges(coarse, fine, y, line, zero, ends, inside, sure)
+    assert found == clipped
+    np.testing.assert_allclose(y, expected, rtol=1e-6, atol=1e-6)
+
+
 def test_non_contiguous_and_double_inputs_are_taken(model, identity):
     unit = model.program(*identity.on_data_line(), identity.bit, 8, noise=False, columns=3)
     wide = np.linspace(0, 1, 24).reshape(4, 6)

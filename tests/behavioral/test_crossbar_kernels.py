@@ -107,12 +107,18 @@ def test_bent_inputs_equal_their_twin(size, rest, seed):
     rng = np.random.default_rng(seed)
     x, law = 1.5 * rng.uniform(-1, 1, size).astype(np.float32), rng.normal(size=6)
     x[rng.random(size) < 0.1] = np.nan
+    wide = np.stack([np.full(size + 3, np.nan, np.float32)] * 2)
+    wide[:, 1 : size + 1] = x
     for run in (kernels.bend, kernels.bend_parallel):
-        out = np.empty_like(x)
-        outside = run(x, np.float32(rest), law.astype(np.float32), out)
-        assert outside == np.count_nonzero(~(np.abs(x) <= 1))
-        fine = ~np.isnan(x)
-        np.testing.assert_allclose(out[fine], naive.bent(x[fine], rest, law), rtol=1e-4, atol=1e-5)
+        out = np.zeros((2, size + 5), np.float32)
+        outside = run(wide, 1, size, np.float32(rest), law.astype(np.float32), out, 3)
+        assert outside == 2 * np.count_nonzero(~(np.abs(x) <= 1))
+        assert not out[:, :3].any()
+        assert not out[:, size + 3 :].any()
+        fine, found = ~np.isnan(x), out[1, 3 : size + 3]
+        np.testing.assert_allclose(
+            found[fine], naive.bent(x[fine], rest, law), rtol=1e-4, atol=1e-5
+        )
 
 
 @settings(deadline=None)

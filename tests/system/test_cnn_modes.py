@@ -181,7 +181,9 @@ def test_a_checkpoint_without_its_data_set_is_named(tmp_path):
     tensors = {k: v.numpy() for k, v in stored.items() if not k.endswith("num_batches_tracked")}
     save_checkpoint(tmp_path / "net", RESNET, tensors)
     assert load_checkpoint(tmp_path / "net").config == RESNET
-    with pytest.raises(CheckpointError, match=r"dataset is None, wanted one of: mnist, cifar10"):
+    with pytest.raises(
+        CheckpointError, match=r"dataset is None, wanted one of: mnist, photo-digits"
+    ):
         load_network(str(tmp_path / "net"), tile_rows=256)
 
 

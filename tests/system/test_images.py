@@ -169,7 +169,9 @@ def test_no_image_is_both_calibrated_on_and_scored(name):
 
 
 def test_an_unknown_data_set_is_named():
-    with pytest.raises(CheckpointError, match=r"dataset is 'svhn', wanted one of: mnist, cifar10"):
+    with pytest.raises(
+        CheckpointError, match=r"dataset is 'svhn', wanted one of: mnist, photo-digits"
+    ):
         vision.test_images({"dataset": "svhn"}, None)
 
 

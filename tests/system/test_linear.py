@@ -240,3 +240,36 @@ def test_a_convolution_is_the_product_of_its_patches(real, monkeypatch, forced):
     expected = as_images(layer.forward(patches), shape.pad(images), shape)
     np.testing.assert_allclose(layer.convolve(images, shape), expected, atol=step(layer).max())
     assert np.mean(layer.convolve(images, shape) != expected) < 0.01
+
+
+@pytest.mark.parametrize("activation", [None, "relu"])
+@pytest.mark.parametrize("start", [0.0, 0.4])
+def test_both_read_out_ranges_in_one_pass_are_one_after_the_other(real, activation, start):
+    """Bit for bit, beyond the line too; the wide units are asked only where in doubt."""
+    change = {"output_fine": 1.0, "output_copies": 2, "line_start": start}
+    _, layer = layers(real, Mapping(**COLUMN.to_dict() | change), activation, BIAS, Chip(3, 0))
+    low, high = layer.spec.y_lo / layer.spec.gain, layer.spec.y_hi / layer.spec.gain
+    y = np.random.default_rng(0).uniform(1.2 * low - 0.2 * high, 1.2 * high - 0.2 * low, (999, 12))
+    y = y.astype(np.float32)
+    y[5, 3] = np.nan
+    one, two = y.copy(), y.copy()
+    clipped = layer._convert_ranges(one, slice(0, 12))
+    layer.together = False
+    assert clipped == layer._convert_ranges(two, slice(0, 12)) > 300
+    np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("noise", ["frozen", "per-read"])
+def test_tiles_in_one_product_add_up_as_on_their_own(real, noise):
+    """Float32 sums in another order; per-read noise of the sum is drawn once: its spread."""
+    _, layer = layers(real, COLUMN, chip=Chip(1, 0, noise))
+    drive = layer.drive(np.repeat(X[:1], 4000, axis=0))
+    stacked = np.empty((4000, 12), np.float32)
+    driven = layer._stack.drive(layer.hardware.crossbar, drive)
+    layer._stack.read_block(driven, slice(0, 12), seed=(1,), out=stacked)
+    one = stacked.astype(float), (layer.multiply(drive, 0) + layer.multiply(drive, 1)).astype(float)
+    spread, mean = np.std(one, axis=1), np.mean(one, axis=1)
+    # 4,000 draws: 1.1 % a deviation, 4 sigma of the ratio of two
+    np.testing.assert_allclose(spread[0], spread[1], rtol=0.065, atol=1e-6)
+    assert (np.abs(mean[0] - mean[1]) < 1e-5 + 5 * spread[0] * np.sqrt(2 / 4000)).all()
+    assert (spread[0].max() > 1e-4) == (noise == "per-read")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from behavioral.library import Library
-from circuits.errors import ParameterError, SimulationError
+from circuits.errors import SimulationError
 from system.commands.main import main
 from system.inference import evaluate
 from system.networks import load_network
@@ -29,8 +29,7 @@ def sweep(folder, library, *axes, workers=1, models=(LENET,), **conditions):
     folder.mkdir(exist_ok=True)
     chosen = Conditions(samples=SAMPLES, **{"chips": 1, **conditions})
     study = Study(models, read_axes(axes), chosen, library, quick=True)
-    with RunFolder(folder) as held:
-        return study.run(held, workers)
+    return study.run(RunFolder(folder), workers)
 
 
 def means(rows):
@@ -128,12 +127,6 @@ def test_another_circuit_is_characterised_once(
     assert hashes[2] == hashes[3] != base
     (made,) = (tmp_path / "libraries").glob("*.h5")
     assert Library.from_hdf5(made).technology.column.r_wire_ohm_per_cell == 1.25
-
-
-@pytest.mark.ngspice
-def test_a_folder_is_held_by_one_run(quick_library, tmp_path):
-    with RunFolder(tmp_path), pytest.raises(ParameterError, match="in use by another run"):
-        sweep(tmp_path, quick_library, "noise-scale=1")
 
 
 @pytest.mark.ngspice

@@ -1,0 +1,86 @@
+"""Columns solved in full by Newton's method from the cell table: slow, the bridge to SPICE."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from behavioral.crossbar import TILE_COLUMNS, CrossbarModel, ProgrammedArray
+from behavioral.kernels import newton
+from circuits.errors import ParameterError, SimulationError
+
+TOLERANCE, ITERATIONS = 1e-9, 30  # of bit-line voltages, over v_read
+
+
+def multiply(model: CrossbarModel, array: ProgrammedArray, x: ArrayLike) -> NDArray[np.float64]:
+    """Return what `CrossbarModel.multiply` approximates; per-read noise is not drawn.
+
+    Parameters
+    ----------
+    model : CrossbarModel
+    array : ProgrammedArray
+        Programmed with ``keep_devices=True``.
+    x : (batch, rows) array
+        Normalised row voltages.
+
+    Returns
+    -------
+    (batch, cols) float array
+        Normalised output currents.
+
+    Raises
+    ------
+    ParameterError
+        The array keeps no devices.
+    """
+    if array.devices is None:
+        raise ParameterError("this array keeps no devices: program(..., keep_devices=True)")
+    volts, unit = np.asarray(x, float) * model.v_read, model.v_read * model.span
+    currents = [solve(model, device.T, volts) / unit for device in array.devices]
+    y = currents[0] - currents[1]
+    if len(currents) == 4:
+        scale = np.repeat(array.error_scale, TILE_COLUMNS)[: array.cols]
+        y += (currents[2] - currents[3]) / scale
+    return np.asarray(y)
+
+
+def solve(model: CrossbarModel, g: ArrayLike, v: ArrayLike) -> NDArray[np.float64]:
+    """Return the read-out currents of single columns.
+
+    Parameters
+    ----------
+    model : CrossbarModel
+    g : (columns, rows) array
+        RRAM conductances [S].
+    v : (samples, rows) array
+        Row voltages relative to the virtual ground [V].
+
+    Returns
+    -------
+    (samples, columns) float array
+        Currents into the read-out [A]: what ``circuits.crossbar.replay`` measures.
+
+    Raises
+    ------
+    ParameterError
+        NaN or mismatched shapes.
+    SimulationError
+        The iteration did not converge.
+    """
+    cell = model.cell
+    g = np.ascontiguousarray(g, dtype=np.float64)
+    x = np.ascontiguousarray(np.asarray(v, float) / model.v_read)
+    if g.ndim != 2 or x.ndim != 2 or g.shape[1] != x.shape[1]:
+        raise ParameterError(f"conductances {g.shape} and voltages {x.shape} do not fit")
+    if not (np.isfinite(g).all() and np.isfinite(x).all()):
+        raise ParameterError("conductances and voltages must be finite")
+    y, change = np.empty((x.shape[0], g.shape[0])), np.zeros(g.shape[0])
+    wires = (*model.wires, model.rest)
+    coef = cell.coef / model.span
+    newton.newton(
+        g, cell.ln_g, coef, cell.degree, *wires, x, TOLERANCE, ITERATIONS, y, change
+    )  # fmt: skip
+    if change.size and not change.max() < 1e-6:
+        raise SimulationError(
+            f"Newton iteration: bit lines still move by {change.max():.2g} v_read; are the "
+            f"conductances within {cell.conductance_range} S and |v| <= {model.v_read} V?"
+        )
+    return np.asarray(y * (model.v_read * model.span) + cell.leakage(g).sum(axis=1))

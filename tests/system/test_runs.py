@@ -1,0 +1,182 @@
+"""Run directories: what they hold, who holds them, and whether a run gives the same again."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from circuits.cache import cache_root
+from circuits.errors import ParameterError
+from system.commands.main import main
+from system.comparison import compare
+from system.inputs import sha256
+from system.runs import LOCK, RECORD, hold
+
+FLOAT = ["infer", "lenet-mnist-float", "--mode", "float", "--samples", "20", "--library", "none.h5"]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Return the directory of a recorded run in float arithmetic."""
+    monkeypatch.chdir(tmp_path)
+    assert main([*FLOAT, "--run", "first"]) == 0
+    return tmp_path / "first"
+
+
+def start(words, cache):
+    """Start a command with a cache of its own."""
+    code = "import sys; from system.commands.main import main; sys.exit(main())"
+    root = str(Path(__file__).parents[2])
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        env={**os.environ, "NLDPE_CACHE": str(cache), "PYTHONPATH": root},
+    )  # fmt: skip
+
+
+def change(folder, **values):
+    place = folder / "result.json"
+    place.write_text(json.dumps(json.loads(place.read_text()) | values))
+
+
+def test_a_run_says_what_it_was(run):
+    record = json.loads((run / RECORD).read_text())
+    assert record["words"] == [*FLOAT, "--run", "first"]
+    assert record["options"]["samples"] == 20
+    assert record["seeds"] == {"seed": 0}
+    assert {"python", "numpy", "numba", "ngspice", "code"} <= set(record["versions"])
+    shipped = Path(sys.modules["system"].__file__).parent / "checkpoints" / "lenet-mnist-float"
+    assert record["hashes"]["system: checkpoints/lenet-mnist-float"] == sha256(shipped)
+    assert any("mnist-data" in name for name in record["hashes"])
+
+
+def test_a_rerun_of_the_same_is_equal(run, capsys):
+    assert main(["rerun", "first"]) == 0
+    assert "equal, bit for bit" in capsys.readouterr().out
+    assert (run.parent / "first-rerun" / "result.json").exists()
+
+
+def test_a_rerun_names_the_key_that_differs(run, capsys):
+    change(run, mean=0.5)
+    assert main(["rerun", "first", "--out", "second"]) == 1
+    assert "result.json: mean 0.5, then 1.0" in capsys.readouterr().out
+
+
+def test_a_rerun_names_the_version_that_differs(run, capsys):
+    record = json.loads((run / RECORD).read_text())
+    record["versions"]["numpy"] = "1.0"
+    (run / RECORD).write_text(json.dumps(record))
+    assert main(["rerun", "first"]) == 0
+    assert "numpy: 1.0, now" in capsys.readouterr().out
+
+
+def test_times_are_no_result(run, tmp_path):
+    assert main([*FLOAT, "--run", "second"]) == 0
+    change(run, seconds=1e9)
+    assert compare(run, tmp_path / "second") == []
+    (run / "more.txt").write_text("x")
+    assert compare(run, tmp_path / "second") == [f"more.txt: only in {run}"]
+
+
+def test_another_command_does_not_overwrite_a_run(run, capsys):
+    assert main([*FLOAT, "--seed", "1", "--run", "first"]) == 1
+    assert "holds another run" in capsys.readouterr().err
+    assert main(["rerun", "first", "--out", "first"]) == 1
+    assert "is not empty" in capsys.readouterr().err
+
+
+def test_a_command_that_is_refused_leaves_no_directory(tmp_path, capsys):
+    assert main(["infer", "lenet-mnst", "--mode", "float", "--run", str(tmp_path / "r")]) == 1
+    assert "nearest" in capsys.readouterr().err
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize("text", [None, "{", "[]", '{"format": 1}', '{"format": 9}'])
+def test_what_is_no_run_is_refused(text, tmp_path, capsys):
+    if text is not None:
+        (tmp_path / RECORD).write_text(text)
+    assert main(["rerun", str(tmp_path), "--out", str(tmp_path / "new")]) == 1
+    assert "run" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_held_directory_names_its_holder_until_that_is_killed(tmp_path):
+    code = (
+        "import sys, time; from pathlib import Path; from system.runs import hold\n"
+        "with hold(Path(sys.argv[1])):\n    print('held', flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )  # fmt: skip
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"held\n"
+    with pytest.raises(ParameterError, match=f"process {holder.pid}"), hold(tmp_path):
+        pass
+    assert main([*FLOAT, "--run", str(tmp_path)]) == 1
+    holder.send_signal(signal.SIGKILL)
+    holder.communicate()
+    with hold(tmp_path):
+        assert (tmp_path / LOCK).exists()
+
+
+@pytest.mark.ngspice
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [
+        (["sweep", "lenet-mnist-float", "--over", "noise-scale=1,2,3,4", "--samples", "50",
+          "--chips", "2", "--workers", "1"], "run/results/*.json"),
+        (["validate", "lenet-mnist-float", "--samples", "2", "--layer", "fc3", "--columns", "1",
+          "--stimuli", "8", "--searches", "4", "--workers", "1"], "cache/spice/*/*.npz"),
+    ],
+)  # fmt: skip
+def test_an_interrupted_run_goes_on(words, kept, quick_library, tmp_path):
+    """Ctrl-C once something is kept; the second time that stays as it is, and the run ends."""
+    data = cache_root() / "data"
+    (tmp_path / "cache").mkdir()
+    if data.is_dir():
+        (tmp_path / "cache" / "data").symlink_to(data)
+    option = "--out" if words[0] == "sweep" else "--run"
+    command = [*words, "--library", str(quick_library), option, str(tmp_path / "run")]
+    process = start(command, tmp_path / "cache")
+    deadline = time.monotonic() + 60
+    while not any(tmp_path.glob(kept)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    errors = process.communicate()[1]
+    assert process.returncode == 130, errors
+    assert b"interrupted" in errors
+    assert not (tmp_path / "run" / RECORD).exists()
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.glob(kept)}
+    again = start(command, tmp_path / "cache")
+    assert again.communicate()[1] is not None
+    assert again.returncode == 0
+    assert before.items() <= {p: p.stat().st_mtime_ns for p in tmp_path.glob(kept)}.items()
+    assert (tmp_path / "run" / RECORD).exists()
+
+
+def test_a_full_disk_leaves_a_message_and_no_file(tmp_path, monkeypatch, capsys):
+    """ENOSPC at the first write of the result, after the folder was tried."""
+
+    def full(self, *_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self))
+
+    out = tmp_path / "out.json"
+    out.write_text("old")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full)
+        assert main([*FLOAT, "--json", str(out)]) == 1
+    assert "free some space" in capsys.readouterr().err
+    assert out.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_a_folder_below_a_file_is_refused_before_the_work(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main([*FLOAT, "--run", str(tmp_path / "file" / "run")]) == 1
+    assert "cannot make this folder" in capsys.readouterr().err
