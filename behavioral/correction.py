@@ -22,12 +22,14 @@ class Correction:
 
     Attributes
     ----------
-    matrix : (rows or 2 rows, cols) float32 array
+    matrix : (rows + second, cols) float32 array
         Effective matrix of the four arrays, read-out and wires included; below it the matrix of
-        the second product, with correction "fine".
+        the second product.
     laws : (parts, degree + 1, degree + 1) or (1, 1, degree + 1) float32 array
         Non-linearity of the mean cell (and of its neighbours), powers of u down, of v across;
         without bit-line profile, the whole law in powers of v.
+    second : (second,) int64 array
+        Rows that the second product takes; empty where there is none.
     basis : (BASIS or 0, rows) float32 array
         Shapes of the mean bit-line profile.
     probe : (rows, BASIS or 0) float32 array
@@ -43,6 +45,7 @@ class Correction:
 
     matrix: Float32
     laws: Float32
+    second: NDArray[np.int64]
     basis: Float32
     probe: Float32
     common: Float32
@@ -57,7 +60,8 @@ class Correction:
     @property
     def nbytes(self) -> int:
         """Memory of the arrays."""
-        parts = (self.matrix, self.laws, self.basis, self.probe, self.common, self.terms)
+        small = (self.laws, self.second, self.basis, self.probe, self.common, self.terms)
+        parts = (self.matrix, *small)
         return sum(part.nbytes for part in parts)
 
     def drive(self, x: Float32, rest: float, parallel: bool = False) -> tuple[Float32, int]:
@@ -71,10 +75,11 @@ class Correction:
         """Do `drive` for some inputs of x, into columns of `out` from `place` on."""
         size, ground = rows.stop - rows.start, np.float32(rest)
         if self.pointwise:
-            kernel, outside = kernels.bend_parallel if parallel else kernels.bend, 0
-            for part, law in enumerate(self.laws):
-                outside = int(kernel(x, rows.start, size, ground, law[0], out, place + part * size))
-            return outside
+            kernel = kernels.bend_parallel if parallel else kernels.bend
+            if self.second.size:
+                some = np.take(x, self.second + rows.start, axis=1)
+                kernel(some, 0, self.second.size, ground, self.laws[1, 0], out, place + size)
+            return int(kernel(x, rows.start, size, ground, self.laws[0, 0], out, place))
         mine = np.ascontiguousarray(x[:, rows])
         driven = np.empty((len(x), self.matrix.shape[0]), np.float32)
         linearize = kernels.linearize_parallel if parallel else kernels.linearize
@@ -83,7 +88,7 @@ class Correction:
         return int(found)
 
     def bend(self, x: Float32, rest: float, parallel: bool = False) -> tuple[list[Float32], int]:
-        """Bend inputs one by one, once for every part of the matrix; x has any shape."""
+        """Bend inputs one by one with every law, whichever rows it is for; x has any shape."""
         flat, parts = x.reshape(1, -1), [np.empty_like(x) for _ in self.laws]
         kernel, outside = kernels.bend_parallel if parallel else kernels.bend, 0
         for out, law in zip(parts, self.laws, strict=True):
@@ -98,6 +103,7 @@ def no_correction(matrix: Float32) -> Correction:
     return Correction(
         matrix,
         np.eye(1, DEGREE + 1, dtype=np.float32)[None],
+        np.zeros(0, np.int64),
         np.zeros((0, rows), np.float32),
         np.zeros((rows, 0), np.float32),
         np.zeros(rows, np.float32),

@@ -11,8 +11,9 @@ much as a network solve per input. Here it is computed for a few typical inputs,
 3. where that leaves too much, each column's gain and its share of the common-mode current s are
    fitted: they enter the matrix and cost nothing later;
 4. where that does not do either, a second product carries what cells of different conductance do
-   differently, or the inputs are bent at the *mean* bit-line profile that they make themselves, or
-   two more terms per column grow with the mean square of the inputs.
+   differently, on the rows that are driven hardest and as few of them as are enough;
+5. else the inputs are bent at the *mean* bit-line profile that they make themselves, or two more
+   terms per column grow with the mean square of the inputs.
 """
 
 from dataclasses import dataclass, replace
@@ -36,12 +37,15 @@ from behavioral.first_order import (
 
 Float32 = NDArray[np.float32]
 FloatArray = NDArray[np.float64]
+Rows = NDArray[np.int64]
 
+NO_ROWS: Rows = np.zeros(0, np.int64)
 RIDGE = 1e-5  # relative to the square of each term: keeps dead columns finite
 # LSB on the inputs of the fit, rms and largest: below them more is not worth its time.
 ENOUGH, LARGEST = 0.05, 0.25
 SAMPLED = 16  # columns that are looked at first
-WORTH = 0.8  # the profile is used if it lowers the residual to this share
+SECOND = (16, 32, 64, 128)  # rows that a second product takes, if not all
+WORTH = 0.8  # what takes time is used if it lowers the residual to this share
 
 Kind = Literal["none", "pointwise", "fitted", "fine", "auto"]
 KINDS: tuple[Kind, ...] = ("none", "pointwise", "fitted", "fine", "auto")
@@ -77,30 +81,40 @@ def fit(
     kind : "pointwise", "fitted", "fine" or "auto"
         Each input on its own; with the mean bit-line profile; the latter with a second product for
         what cells of different conductance do differently. "auto": on their own; if a few columns
-        then miss the bar, with fitted gains; if they still do, with the second product; and with
-        all terms only if nothing else is good enough.
+        then miss the bar, with fitted gains; if they still do, with the second product, of few
+        rows or of all; and with all terms only if nothing else is good enough.
     """
     column = _Column.of(cell, span, pairs, x, r, r_end)
     inputs = x - np.float32(rest)
+    rows: list[Rows] = []
+    missed: list[tuple[float, float]] = []
     if kind == "auto":
         some = column.some(SAMPLED)
         target = first_order(cell, some.pairs, inputs, r, r_end)
-        plain, fine = some.pointwise(x), some.pointwise(x, fine=True)
-        if _good(rms := _residual(plain, target, x, rest)):
-            return replace(column.pointwise(x), rms=rms[0])
-        if _good(_held_out(plain, target, x, rest)):
-            target = first_order(cell, column.pairs, inputs, r, r_end)
-            return _with_gains(column.pointwise(x), target, x, rest)
-        if _good(rms := _residual(fine, target, x, rest)):
-            return replace(column.pointwise(x, fine=True), rms=rms[0])
+        rows = [NO_ROWS, *some.hardest(x)]
+        for second in rows:
+            found = some.pointwise(x, second)
+            if _good(rms := _residual(found, target, x, rest)):
+                return replace(column.pointwise(x, second), rms=rms[0])
+            missed.append(_held_out(found, target, x, rest))
+            if _good(missed[-1]):
+                target = first_order(cell, column.pairs, inputs, r, r_end)
+                return _with_gains(column.pointwise(x, second), target, x, rest)
     target = first_order(cell, column.pairs, inputs, r, r_end)
     if kind in ("fitted", "fine"):
         return _with_terms(column.profiled(kind == "fine"), target, x, rest)
-    found = _with_terms(column.pointwise(x, kind == "auto"), target, x, rest)
+    found = _with_terms(column.pointwise(x, _worth(rows, missed)), target, x, rest)
     if kind == "pointwise" or found.rms <= ENOUGH:
         return found
     other = _with_terms(column.profiled(False), target, x, rest)
     return other if other.rms < WORTH * found.rms else found
+
+
+def _worth(rows: list[Rows], missed: list[tuple[float, float]]) -> Rows:
+    """Return the fewest rows of a second product that are nearly as good as the best; or none."""
+    best = min((rms for rms, _ in missed), default=0.0)
+    near = (some for some, (rms, _) in zip(rows, missed, strict=False) if best >= WORTH * rms)
+    return next(near, NO_ROWS)
 
 
 def _good(residual: tuple[float, float]) -> bool:
@@ -176,12 +190,24 @@ class _Column:
         cols = sum(p.g.shape[1] for p, _ in self.pairs)
         return np.asarray(total / (2 * cols), np.float32)
 
-    def _shared(self, matrix: Float32, laws: Float32, probe: FloatArray) -> Correction:
-        """Return the correction before its terms are fitted."""
+    def _shared(
+        self, laws: list[Float32], probe: FloatArray, second: Rows, below: Float32 | None
+    ) -> Correction:
+        """Return the correction before its terms are fitted; `below` multiplies `second` rows."""
+        matrix = self._matrix()
+        if below is not None:
+            matrix = np.concatenate([matrix, below])
         basis = self.basis[: probe.shape[1]].astype(np.float32)
         terms = np.zeros((2, 0), np.float32)
         return Correction(
-            matrix, laws, basis, probe.astype(np.float32), self._common(), terms, np.inf
+            matrix,
+            np.stack(laws),
+            second,
+            basis,
+            probe.astype(np.float32),
+            self._common(),
+            terms,
+            np.inf,
         )
 
     def _second(self) -> tuple[Float32, FloatArray]:
@@ -193,28 +219,40 @@ class _Column:
         law = self.cell.slope - self.law * self.scale * self.per_alpha
         return np.asarray(np.concatenate(parts, axis=1), np.float32), law
 
-    def pointwise(self, x: Float32, fine: bool = False) -> Correction:
-        """Bend each input at the share of it that bit lines take on average."""
+    def _share(self, x: Float32) -> float:
+        """Return the share of an input that bit lines take on average."""
         u = (x @ self.probe) @ self.basis
         total = float(np.vdot(x, x))
-        share = float(np.vdot(x, u)) / total if total else 0.0
-        degree = self.cell.degree
-        matrix, laws = self._matrix(), [on_the_line(self._relative(), degree, share, 1.0)]
-        if fine:
-            second, law = self._second()
-            matrix = np.concatenate([matrix, second])
+        return float(np.vdot(x, u)) / total if total else 0.0
+
+    def hardest(self, x: Float32) -> list[Rows]:
+        """Return rows for a second product: the few that put most into it, more, and all."""
+        matrix, law = self._second()
+        bent = on_the_line(law, self.cell.degree, self._share(x), 0.0)[0]
+        driven = x * np.polynomial.polynomial.polyval(x, bent)
+        order = np.argsort(-np.square(driven).sum(axis=0) * np.square(matrix).sum(axis=1))
+        counts = [count for count in SECOND if count < len(matrix)] + [len(matrix)]
+        return [np.sort(order[:count]) for count in counts]
+
+    def pointwise(self, x: Float32, second: Rows = NO_ROWS) -> Correction:
+        """Bend each input at the share of it that bit lines take on average."""
+        share, degree, below = self._share(x), self.cell.degree, None
+        laws = [on_the_line(self._relative(), degree, share, 1.0)]
+        if second.size:
+            whole, law = self._second()
+            below = whole[second]
             laws.append(on_the_line(law, degree, share, 0.0))
-        return self._shared(np.asarray(matrix, np.float32), np.stack(laws), self.probe[:, :0])
+        return self._shared(laws, self.probe[:, :0], second, below)
 
     def profiled(self, fine: bool) -> Correction:
         """Bend inputs at the mean bit-line profile of all of them."""
-        degree = self.cell.degree
-        matrix, laws = self._matrix(), [law_matrix(self._relative(), degree)]
+        degree, second, below = self.cell.degree, NO_ROWS, None
+        laws = [law_matrix(self._relative(), degree)]
         if fine:
-            second, law = self._second()
-            matrix = np.concatenate([matrix, second])
+            below, law = self._second()
+            second = np.arange(len(below))
             laws.append(law_matrix(law, degree))
-        return self._shared(np.asarray(matrix, np.float32), np.stack(laws), self.probe)
+        return self._shared(laws, self.probe, second, below)
 
 
 def _mean_alpha(pairs: list[tuple[OhmicArray, OhmicArray]]) -> float:

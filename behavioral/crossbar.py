@@ -322,7 +322,8 @@ class CrossbarModel:
 
         Returns
         -------
-        list of arrays like x, side by side what the effective matrix is multiplied with
+        list of arrays like x: what the effective matrix is multiplied with, and what the second
+        product is on the rows that it takes
         """
         x = np.ascontiguousarray(x, dtype=np.float32)
         bent, outside = array.correction.bend(x, self.rest, _threads(x.size))
@@ -372,7 +373,7 @@ class CrossbarModel:
         Parameters
         ----------
         array : ProgrammedArray
-        driven : (batch, rows or 2 rows) float32 array
+        driven : (batch, rows of the matrix) float32 array
         columns : slice
             The panel; per-read noise has a stream for each.
         seed, first_sample

@@ -365,7 +365,10 @@ class AnalogLinear:
         """Do `_drive_tile` for every patch of an image of drives."""
         array, crossbar, rows = self.arrays[tile], self.hardware.crossbar, self.tiles[tile]
         if array.correction.pointwise:
-            parts = [shape.patches(bent, rows) for bent in crossbar.bend(array, padded)]
+            bent = crossbar.bend(array, padded)
+            parts = [shape.patches(bent[0], rows)]
+            if array.correction.second.size:
+                parts.append(shape.patches(bent[1], array.correction.second + rows.start))
             return parts[0] if len(parts) == 1 else np.hstack(parts)
         return crossbar.drive(array, shape.patches(padded, rows))
 

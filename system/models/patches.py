@@ -58,7 +58,7 @@ class Convolution:
             )
         return rows // self.stride + 1, columns // self.stride + 1
 
-    def patches(self, padded: Array, inputs: slice = slice(None)) -> Array:
+    def patches(self, padded: Array, inputs: slice | NDArray[np.int64] = slice(None)) -> Array:
         """Cut a padded image into patches.
 
         Parameters
@@ -72,10 +72,10 @@ class Convolution:
         """
         height, width = self.output(*padded.shape[2:])
         total = padded.shape[1] * self.kernel[0] * self.kernel[1]
-        first, last, _ = inputs.indices(total)
-        out = np.empty((len(padded) * height * width, last - first), np.float32)
+        chosen = np.arange(total)[inputs]
+        out = np.empty((len(padded) * height * width, chosen.size), np.float32)
         if out.size:
-            offsets = self._offsets(padded.shape, first, last)
+            offsets = self._offsets(padded.shape, chosen)
             shape = (len(padded), height, width)
             _gather(
                 padded.reshape(len(padded), -1), offsets, shape, padded.shape[3], self.stride, out
@@ -97,9 +97,8 @@ class Convolution:
             return convolve(x)
         return np.concatenate([convolve(x[i : i + step]) for i in range(0, len(x), step)])
 
-    def _offsets(self, shape: tuple[int, ...], first: int, last: int) -> NDArray[np.uint64]:
-        """Return where the inputs of the first patch lie in a flat image."""
-        position = np.arange(first, last)
+    def _offsets(self, shape: tuple[int, ...], position: NDArray[np.int64]) -> NDArray[np.uint64]:
+        """Return where these inputs of the first patch lie in a flat image."""
         high, wide = self.kernel
         channel, place = position // (high * wide), position % (high * wide)
         offsets = (channel * shape[2] + place // wide) * shape[3] + place % wide

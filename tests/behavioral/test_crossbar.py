@@ -132,7 +132,7 @@ def test_fast_product_follows_newton(wire, low):
 
 
 @pytest.mark.skipif(NO_JIT, reason="256 rows are too slow without the JIT")
-def test_inputs_it_was_shown_need_no_fit_and_follow_newton():
+def test_inputs_of_varied_length_follow_newton():
     """Default correction on 64 unipolar inputs of varied length: bars of 0.1 rms, 0.5 max LSB."""
     model = CrossbarModel(make_library())
     rng = np.random.default_rng(12)
@@ -140,7 +140,24 @@ def test_inputs_it_was_shown_need_no_fit_and_follow_newton():
     x = rng.uniform(0, 1, (160, 100)) * rng.uniform(0, 1, (160, 1)).astype(np.float32)
     array = model.program(w / np.abs(w).max(), keep_devices=True, inputs=x[:64])
     assert array.correction.pointwise
-    assert array.correction.terms.size == 0
+    exact = reference.multiply(model, array, x[64:])
+    error = (model.multiply(array, x[64:]) - exact) / (np.ptp(exact, axis=0) / 256)
+    assert np.sqrt(np.mean(error**2)) < 0.1
+    assert np.abs(error).max() < 0.5
+
+
+@pytest.mark.skipif(NO_JIT, reason="256 rows are too slow without the JIT")
+def test_second_product_takes_the_rows_that_are_driven_hard():
+    """Products of three normals, as behind gates: bars of 0.1 rms, 0.5 max LSB on other inputs."""
+    model = CrossbarModel(make_library())
+    rng = np.random.default_rng(13)
+    w = rng.normal(size=(256, 24))
+    x = np.prod(rng.normal(size=(3, 160, 256)), axis=0) * np.exp(0.5 * rng.normal(size=256))
+    x = (x / np.abs(x).max()).astype(np.float32)
+    array = model.program(w / np.abs(w).max(), keep_devices=True, inputs=x[:64])
+    second, power = array.correction.second, np.square(x[:64]).sum(axis=0)
+    assert second.size == 16
+    assert power[second].mean() > 2 * power.mean()
     exact = reference.multiply(model, array, x[64:])
     error = (model.multiply(array, x[64:]) - exact) / (np.ptp(exact, axis=0) / 256)
     assert np.sqrt(np.mean(error**2)) < 0.1
