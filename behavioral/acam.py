@@ -229,8 +229,6 @@ class AcamModel:
             Points of the step table over [0, 1].
         levels : int or None
             Instead of a step table, make a table over this many uniform DAC levels.
-        values : (2**bits,) float array or None
-            Value of each code, for `convert_values`.
         flat_below : bool
             The function is constant below the data line; see `AcamUnit`.
         floor : float

@@ -33,7 +33,7 @@ def octave_lookup(table, base, g):  # type: ignore[no-untyped-def]
 class Cell(NamedTuple):
     """Tables of a characterised cell, in the form that the kernels read.
 
-    Parameters
+    Attributes
     ----------
     inverse : (2, m) float32 array [S]
         Conductance at m uniform threshold voltages, for the lower and the upper bound.
