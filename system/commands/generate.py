@@ -22,18 +22,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the prompt and stream its continuation."""
-    from circuits.errors import ParameterError
-    from system.commands.options import library_for, open_network, output_file, write_json
+    from system.commands.options import (
+        check_text,
+        library_for,
+        open_network,
+        output_file,
+        write_json,
+    )
     from system.generation import generate, to_dict
     from system.inference import arithmetic
     from system.linear import Chip
 
-    try:
-        args.prompt.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise ParameterError(
-            "the prompt is not valid UTF-8; check the terminal's locale"
-        ) from error
+    check_text(args.prompt, "the prompt")
     out = output_file(args.json, "--json") if args.json else None
     library = library_for(args.library, args.mode, args.corner)
     network = open_network(args, library)
@@ -50,6 +50,6 @@ def run(args: argparse.Namespace) -> int:
     print()
     if out is not None:
         sha256 = library.sha256 if library else None
-        content = to_dict(network, args.mode, args.prompt, text, sha256)
-        write_json(out, {**content, "seed": args.seed, "temperature": args.temperature})
+        kept = {"seed": args.seed, "temperature": args.temperature}
+        write_json(out, to_dict(network, args.mode, args.prompt, text, sha256, **kept))
     return 0

@@ -19,6 +19,7 @@ COMMANDS = {
     "inspect": "show what a library holds and how far it is from ngspice",
     "infer": "run a network on a library: accuracy or perplexity over programmed chips",
     "generate": "continue a text with a language model",
+    "chat": "talk with a language model by its chat template",
     "validate": "replay a sample of an inference in ngspice and report the error",
     "finetune": "train a network and fine-tune it for the noise of its circuits (extra: train)",
     "sweep": "what a parameter of device, circuit or mapping does to a network: table and plot",

@@ -148,6 +148,16 @@ def mapping_overrides(pairs: list[str]) -> dict[str, Any]:
     return values
 
 
+def check_text(text: str, what: str) -> None:
+    """Refuse an argument that the terminal handed over as other bytes than UTF-8."""
+    from circuits.errors import ParameterError
+
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ParameterError(f"{what} is not valid UTF-8; check the terminal's locale") from error
+
+
 def output_file(path: str, option: str) -> Path:
     """Return a place that a file can be written to; said before the work, not after it.
 

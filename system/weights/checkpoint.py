@@ -103,7 +103,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         if name.startswith(ANALOG_PREFIX)
     }
     tensors = check_tensors(_drop_redundant(stored, config, expected), expected, str(path))
-    tokenizer, template = path / "tokenizer.json", path / "chat_template.jinja"
+    tokenizer = path / "tokenizer.json"
     return Checkpoint(
         config,
         tensors,
@@ -114,8 +114,27 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             if file.stem not in _HUGGING_FACE_JSON
         },
         load_tokenizer(tokenizer) if tokenizer.exists() else None,
-        template.read_text(encoding="utf-8") if template.exists() else None,
+        _chat_template(path),
     )
+
+
+def _chat_template(path: Path) -> str | None:
+    """Return the template of a directory: a file of its own, or as older ones have it.
+
+    tokenizer_config.json holds a text, or a list of named ones; "default" is for chats.
+    """
+    file, config = path / "chat_template.jinja", path / "tokenizer_config.json"
+    try:
+        if file.exists():
+            return file.read_text(encoding="utf-8")
+        found = read_json(config).get("chat_template") if config.exists() else None
+        if isinstance(found, list):
+            found = {entry["name"]: entry["template"] for entry in found}.get("default")
+    except (OSError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise CheckpointError(f"cannot read the chat template in {path}: {error!r}") from error
+    if found is not None and not isinstance(found, str):
+        raise CheckpointError(f"{config}: chat_template is {found!r}, wanted a text")
+    return found
 
 
 def _load_gguf(path: Path) -> Checkpoint:
