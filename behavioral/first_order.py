@@ -84,8 +84,8 @@ def on_the_line(terms: FloatArray, degree: int, share: float, start: float) -> F
 
 def fold(law: Float32, x: Float32) -> Float32:
     """Polynomial in u at given row voltages, (samples, rows, degree + 1)."""
-    v = x.astype(float)[..., None] ** np.arange(law.shape[1])
-    return np.ascontiguousarray(v @ law.T.astype(float), dtype=np.float32)
+    v = _powers(x.astype(float), law.shape[1] - 1)
+    return np.ascontiguousarray(np.tensordot(v, law.T.astype(float), (0, 0)), dtype=np.float32)
 
 
 def mean_gain(cell: Cell, x: FloatArray, u: FloatArray | float = 0.0) -> tuple[float, float]:
@@ -98,8 +98,21 @@ def mean_gain(cell: Cell, x: FloatArray, u: FloatArray | float = 0.0) -> tuple[f
     total = float(square.sum())
     if total == 0.0:
         return 0.0, 0.0
-    terms = np.array([float((square * x**a * u**b).sum()) for a, b in powers(cell.degree)]) / total
+    rising = _powers(x, cell.degree), _powers(np.broadcast_to(u, x.shape), cell.degree)
+    moments = (square * rising[0]).reshape(len(rising[0]), -1) @ rising[1].reshape(
+        len(rising[1]), -1
+    ).T
+    terms = np.array([moments[a, b] for a, b in powers(cell.degree)]) / total
     return float(terms @ cell.base), float(terms @ cell.slope)
+
+
+def _powers(x: FloatArray, degree: int) -> FloatArray:
+    """Return x to the powers 0 to `degree`, (degree + 1, *x.shape)."""
+    out = np.empty((degree + 1, *x.shape))
+    out[0] = 1.0
+    for k in range(degree):
+        np.multiply(out[k], x, out=out[k + 1])
+    return out
 
 
 def first_order(

@@ -18,6 +18,7 @@ _S11, _S32, _LAYER = np.uint64(11), np.uint64(32), np.uint64(127)
 _ONE = np.uint64(1)
 _RETRY = np.uint64(0xD1342543DE82EF95)
 _U20, _FRACTION, _STEP = np.uint32(20), np.uint32(0xFFFFF), np.float32(2.0**-20)
+_NEXT = np.uint32(1)
 _CHUNK = 1024  # outputs of one pass: its work arrays stay in the first-level cache
 
 _ZIG_R = 3.442619855899
@@ -103,8 +104,9 @@ def fill_normal(key, start, out):
 def _lookup(table, x):
     """Linear interpolation on the uniform grid 0..n-1, clamped."""
     x = min(max(x, np.float32(0.0)), np.float32(table.size - 1))
-    k = min(np.int32(x), np.int32(table.size - 2))
-    return table[k] + (x - np.float32(k)) * (table[k + 1] - table[k])
+    k = np.uint32(min(np.int32(x), np.int32(table.size - 2)))  # unsigned: an index from the end
+    low = table[k]  # would have to be tested for
+    return low + (x - np.float32(k)) * (table[k + _NEXT] - low)
 
 
 @njit(cache=True, parallel=True)
@@ -193,27 +195,30 @@ def write(
     halves = (cols + 1) // 2
     for i in prange(rows):
         first = (np.uint64(i) << _S32) + np.uint64(column)
-        words = np.empty(halves, np.uint64)
-        normals, again = np.empty(2 * halves, np.float32), np.empty(2 * halves, np.float32)
+        words, normals = np.empty(halves, np.uint64), np.empty(2 * halves, np.float32)
+        x, sigma = np.empty(cols, np.float32), np.empty(cols, np.float32)
         _quick_normals(keys[0], first, table, words, normals)
-        if frozen:
-            _quick_normals(keys[1], first, table, words, again)
+        for c in range(cols):  # short loops: few tables at a time, and no branches
+            x[c] = g[i, c] * unit * _lookup(to_rram, g[i, c] * g_step)
         for c in range(cols):
-            x = g[i, c] * unit * _lookup(to_rram, g[i, c] * g_step)
-            x += _lookup(sigma_write, math.sqrt(x) * noise_step) * normals[c]
-            if stuck > 0.0 and _uniform(keys[2], first + np.uint64(c)) < stuck:
-                x = low
-            x = min(max(x, low), high)
-            ratio = _lookup(to_cell, x * rram_step)
-            written[i, c] = x * ratio * inverse
-            sigma = _lookup(sigma_read, math.sqrt(x) * noise_step)
+            x[c] += _lookup(sigma_write, math.sqrt(x[c]) * noise_step) * normals[c]
+            x[c] = min(max(x[c], low), high)
+        if stuck > 0.0:
+            for c in range(cols):
+                if _uniform(keys[2], first + np.uint64(c)) < stuck:
+                    x[c] = low
+        for c in range(cols):
+            ratio = _lookup(to_cell, x[c] * rram_step)
+            written[i, c] = read[i, c] = x[c] * ratio * inverse
+            sigma[c] = _lookup(sigma_read, math.sqrt(x[c]) * noise_step)
             # d ln g / d ln G of a cell with a resistance in series equals g / G
-            deviation[i, c] = sigma * ratio * ratio * inverse
-            if frozen:
-                x = min(max(x + sigma * again[c], low), high)
-                ratio = _lookup(to_cell, x * rram_step)
-            read[i, c] = x * ratio * inverse
-            device[i, c] = x
+            deviation[i, c] = sigma[c] * ratio * ratio * inverse
+        if frozen:
+            _quick_normals(keys[1], first, table, words, normals)
+            for c in range(cols):
+                x[c] = min(max(x[c] + sigma[c] * normals[c], low), high)
+                read[i, c] = x[c] * _lookup(to_cell, x[c] * rram_step) * inverse
+        device[i] = x
 
 
 @njit(cache=True)
