@@ -25,14 +25,20 @@ COMMANDS = {
     "sweep": "what a parameter of device, circuit or mapping does to a network: table and plot",
     "explore": "a grid of designs, and the Pareto front of accuracy, energy, latency and area",
     "accuracy": "the table of accuracy: networks in every mode, over programmed chips",
+    "quality": "language models on texts and questions, by mode and by analog part",
     "rerun": "run what a run directory holds again, and compare bit for bit",
     "cost": "energy, latency and area of an inference, beside ADC accelerators and a GPU",
     "report": "one HTML page, and Markdown, of what the other commands wrote",
     "demo": "the whole job on a CNN and a language model, with a report",
 }
 # What these tell takes a while, so it is always shown.
-TALKING = ("system.data.fetch", "system.networks", "system.sweep.study")
-RESUMABLE = ("characterize", "validate", "demo", "sweep", "explore", "accuracy")
+TALKING = (
+    "system.data.fetch",
+    "system.networks",
+    "system.sweep.study",
+    "system.quality_study",
+)
+RESUMABLE = ("characterize", "validate", "demo", "sweep", "explore", "accuracy", "quality")
 RECORDED = ("infer", "validate", "cost", "finetune")  # with --run; sweeps always are
 
 

@@ -1,0 +1,152 @@
+"""How near a language model on circuits stays to its own float32: texts and answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from system import evaluation
+from system.chat import chat_template
+from system.chat_template import Message
+from system.data.texts import HELD_OUT
+from system.generation import language_model
+from system.models.ops import Array, FloatOps, Ops
+from system.networks import Network
+
+QUESTIONS = (
+    "What is the capital of France?",
+    "How many days are there in a week?",
+    "What is the opposite of hot?",
+    "Which planet is known as the Red Planet?",
+    "Who wrote Romeo and Juliet?",
+    "What do bees make?",
+    "What is 2 + 2?",
+    "What is the largest ocean on Earth?",
+    "Name a primary colour.",
+    "What is water made of?",
+)
+ANSWER_TOKENS = 24
+
+
+@dataclass(frozen=True)
+class Nearness:
+    """What was found on one text.
+
+    Attributes
+    ----------
+    perplexity : exp of the mean next-token cross entropy.
+    agreement : share of tokens after which the likeliest next token is that of float32.
+    divergence : mean Kullback-Leibler divergence from float32's prediction, KL(float32 || this)
+        [nat per token].
+    """
+
+    perplexity: float
+    agreement: float
+    divergence: float
+
+
+def log_softmax(logits: Array) -> NDArray[np.float64]:
+    """Return the logarithms of softmax over rows (n, vocabulary)."""
+    shifted = (logits - logits.max(axis=1, keepdims=True)).astype(np.float64)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
+
+
+def compare(
+    network: Network, ops: Ops, exact: Ops, windows: NDArray[np.int64], label: str
+) -> Nearness:
+    """Compare two arithmetics on windows (n, length + 1) of tokens.
+
+    Parameters
+    ----------
+    network, ops : what is scored.
+    exact : the float32 to which it is compared; it holds the tensors that count as exact.
+    windows : tokens, the last of each only predicted.
+    label : of the progress bar.
+    """
+    model = language_model(network)
+    totals = np.zeros(3)
+    for window in tqdm(windows, desc=label, unit="window", disable=None, leave=False):
+        found, wanted = (log_softmax(model.forward(window[None, :-1], o)[0]) for o in (ops, exact))
+        totals += (
+            -np.mean(found[np.arange(len(found)), window[1:]]),
+            np.mean(found.argmax(axis=1) == wanted.argmax(axis=1)),
+            np.mean(np.sum(np.exp(wanted) * (wanted - found), axis=1)),
+        )
+    loss, agreement, divergence = totals / len(windows)
+    return Nearness(float(np.exp(loss)), float(agreement), float(divergence))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A question's tokens and those that float32 answers greedily."""
+
+    prompt: NDArray[np.int64]
+    tokens: NDArray[np.int64]
+
+
+def exact_answers(
+    network: Network, exact: Ops, questions: Sequence[str] = QUESTIONS
+) -> list[Answer]:
+    """Return what float32 answers by the likeliest token, the end of the text included."""
+    model, template = language_model(network), chat_template(network)
+    answers = []
+    for question in questions:
+        prompt = network.encode(template.render([Message("user", question)]))
+        tokens: list[int] = []
+        cache, ids = exact.new_cache(), prompt
+        while len(tokens) < ANSWER_TOKENS and not set(tokens[-1:]) & set(model.config.eos_token_id):
+            logits = model.forward(ids[None], exact, cache, last_only=True)[0, -1]
+            tokens.append(int(logits.argmax()))
+            ids = np.array(tokens[-1:])
+        answers.append(Answer(prompt, np.array(tokens)))
+    return answers
+
+
+def kept_answers(network: Network, ops: Ops, answers: Sequence[Answer]) -> float:
+    """Return the share of answers that greedy decoding gives token by token.
+
+    One pass over question and answer says so: the first token that differs ends the likeness.
+    """
+    model = language_model(network)
+    kept = 0
+    for answer in answers:
+        ids = np.concatenate([answer.prompt, answer.tokens[:-1]])
+        logits = model.forward(ids[None], ops)[0, len(answer.prompt) - 1 :]
+        kept += bool((logits.argmax(axis=1) == answer.tokens).all())
+    return kept / len(answers)
+
+
+class Examination:
+    """Texts and questions, and what float32 makes of them.
+
+    Parameters
+    ----------
+    network : Network
+        A language model; questions are asked if it has a chat template.
+    samples : windows of each text.
+    """
+
+    def __init__(self, network: Network, samples: int) -> None:
+        self.network = network
+        self.windows: Mapping[str, NDArray[np.int64]] = {
+            name: evaluation.text_windows(network.encode(read(network.data)), samples)
+            for name, read in HELD_OUT.items()
+        }
+        self.exact = FloatOps(network.model.tensors)
+        asks = network.checkpoint.chat_template is not None
+        self.answers = exact_answers(network, self.exact) if asks else []
+
+    def measure(self, ops: Ops, label: str) -> dict[str, Any]:
+        """Return the nearness by text, and the share of answers kept, if any are asked."""
+        found: dict[str, Any] = {
+            name: asdict(compare(self.network, ops, self.exact, windows, f"{label} {name}"))
+            for name, windows in self.windows.items()
+        }
+        if self.answers:
+            found["answers"] = kept_answers(self.network, ops, self.answers)
+        return found

@@ -1,0 +1,147 @@
+"""Nearness to float32 on texts and answers, and the table of it."""
+
+import csv
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from behavioral.library import Library
+from system import quality, quality_study
+from system.commands.main import main
+from system.data import texts
+from system.generation import generate
+from system.models.llama import Llama
+from system.models.ops import FloatOps
+from system.networks import load_network
+from system.parts import PARTS
+from system.quality_study import Found, QualityStudy, Row, to_csv, to_markdown
+from system.sweep.runs import RunFolder
+
+LLAMA = "llama-austen-float"
+TEMPLATE = (
+    "{% for message in messages %}{{ message.content }}<|endoftext|>{% endfor %}"
+    "{% if add_generation_prompt %}answer: {% endif %}"
+)
+
+
+def small(tile_rows=None):
+    """Return the first block of the small Llama, with a chat template."""
+    whole = load_network(LLAMA, tile_rows=tile_rows)
+    config = replace(whole.model.config, num_hidden_layers=1)
+    tensors = {name: whole.model.tensors[name] for name in config.shapes()}
+    checkpoint = replace(whole.checkpoint, chat_template=TEMPLATE)
+    return replace(whole, model=Llama(config, tensors), checkpoint=checkpoint)
+
+
+class Shifted(FloatOps):
+    """Float arithmetic with a wrong output projection."""
+
+    def linear(self, name, x, activation=None):
+        """Return f(x W^T + b), of lm_head a tenth off."""
+        z = super().linear(name, x, activation)
+        return z + 0.1 * np.roll(z, 1, axis=-1) if name == "lm_head" else z
+
+
+def test_figures_are_those_of_torch():
+    torch = pytest.importorskip("torch")
+    network = small()
+    exact, other = (kind(network.model.tensors) for kind in (FloatOps, Shifted))
+    window = network.encode("She was the youngest of the two daughters of a most")[None]
+    found = quality.compare(network, other, exact, window, "test")
+    logits = [torch.tensor(network.model.forward(window[:, :-1], o)[0]) for o in (other, exact)]
+    loss = torch.nn.functional.cross_entropy(logits[0], torch.tensor(window[0, 1:]))
+    rows = [torch.log_softmax(z.double(), -1) for z in logits]
+    divergence = torch.nn.functional.kl_div(*rows, log_target=True, reduction="batchmean")
+    assert found.perplexity == pytest.approx(loss.exp().item(), rel=1e-5)
+    assert found.divergence == pytest.approx(divergence.item(), rel=1e-5)
+    agreement = (rows[0].argmax(-1) == rows[1].argmax(-1)).double().mean().item()
+    assert found.agreement == pytest.approx(agreement)
+    assert found.divergence > 0
+    assert found.agreement < 1
+
+
+@pytest.mark.parametrize("kind", [FloatOps, Shifted])
+def test_an_answer_is_kept_if_greedy_decoding_gives_it(kind, monkeypatch):
+    monkeypatch.setattr(quality, "ANSWER_TOKENS", 5)
+    network = small()
+    exact, ops = FloatOps(network.model.tensors), kind(network.model.tensors)
+    questions = quality.QUESTIONS[:4]
+    answers = quality.exact_answers(network, exact, questions)
+    said = [
+        [
+            "".join(generate(network, o, f"{question}<|endoftext|>answer: ", tokens=5))
+            for question in questions
+        ]
+        for o in (exact, ops)
+    ]
+    same = np.mean([a == b for a, b in zip(*said, strict=True)])
+    assert quality.kept_answers(network, ops, answers) == same
+    assert same == 1 if kind is FloatOps else same < 1
+
+
+def test_reviews_are_whole_and_without_markup():
+    text = texts.reviews()
+    assert 250_000 < len(text) < 450_000
+    assert "<br" not in text
+    assert len(text.split("\n\n")) >= 250
+
+
+@pytest.fixture
+def study(quick_library):
+    library = Library.from_hdf5(quick_library)
+    network = small(library.technology.column.rows)
+    return QualityStudy(network, library, samples=1, chips=1, seed=0, parts=True)
+
+
+@pytest.mark.ngspice
+def test_every_mode_and_part_is_measured_once(study, tmp_path, monkeypatch):
+    monkeypatch.setattr(quality, "ANSWER_TOKENS", 2)
+    monkeypatch.setattr(quality_study, "NOISE", {"noisy": "frozen"})
+    found = study.run(RunFolder(tmp_path))
+    modes = {f.row.mode: f for f in found if not f.row.part}
+    exact = modes["float"].chips[0]
+    assert (exact["reviews"]["agreement"], exact["reviews"]["divergence"]) == (1.0, 0.0)
+    assert exact["answers"] == 1.0
+    assert [f.row.part for f in found if f.row.part] == list(PARTS)
+    whole = max(modes["noisy"].values("persuasion", "divergence"))
+    parts = [f.values("persuasion", "divergence") for f in found if f.row.part]
+    assert all(0 < value < 2 * whole for values in parts for value in values)
+    monkeypatch.setattr(study, "_measure", lambda *a: pytest.fail("done again"))
+    assert study.run(RunFolder(tmp_path)) == found
+
+
+def near(perplexity, answers=None):
+    text = {"perplexity": perplexity, "agreement": 0.5, "divergence": 0.25}
+    found = {name: text for name in texts.HELD_OUT}
+    return found if answers is None else {**found, "answers": answers}
+
+
+def test_the_worst_chip_is_the_highest_above_float():
+    found = [
+        Found(Row("net", "float"), [near(40.0, 1.0)]),
+        Found(Row("net", "noisy"), [near(42.0, 0.8), near(44.0, 0.6)]),
+        Found(Row("net", "noisy", "softmax"), [near(41.0)]),
+    ]
+    lines = to_markdown(found).splitlines()
+    assert "| `net` | noisy | 2 | 43.00 ± 1.41 | +7.5 | +10.0 | 50.0 ± 0.0 |" in lines[3]
+    assert lines[3].endswith("| 70 ± 14 % |")
+    assert "| `net` | softmax, noisy | 1 | 41.00 | +2.5 | +2.5 | 50.0 | 0.2500 |" in lines[4]
+    rows = list(csv.DictReader(to_csv(found).splitlines()))
+    assert len(rows) == 4 * len(texts.HELD_OUT)
+    assert (rows[-1]["part"], rows[-1]["answers_kept"]) == ("softmax", "")
+
+
+@pytest.mark.ngspice
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["lenet-mnist"], "is no language model"),
+        ([LLAMA, LLAMA], "is named twice"),
+        ([LLAMA, "--map", "slice=1"], "unknown mapping key"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused(arguments, message, quick_library, tmp_path, capsys):
+    out = ["--library", str(quick_library), "--out", str(tmp_path)]
+    assert main(["quality", *arguments, *out]) == 1
+    assert message in capsys.readouterr().err
