@@ -56,12 +56,12 @@ def attribute(network: Network, library: Library, windows: int, chips: int) -> N
                 print(f"{line}  ({seconds:.0f} s)", flush=True)
 
 
-def compare(network: Network, library: Library, on: list[str], windows: int, chips: int) -> None:
+def compare(network: Network, library: Library, parts: Parts, windows: int, chips: int) -> None:
     """Print the perplexity of noisy chips with these parts on and all else exact."""
     samples = network.development_samples(windows)
     for index in range(chips):
         ops = PartOps(network, library, Chip(0, index))
-        ops.switch.parts = Parts.of(on)
+        ops.switch.parts = parts
         print(f"{network.score(ops, samples):6.2f}", end=" ", flush=True)
     print()
 
@@ -77,6 +77,7 @@ def main() -> None:
     parser.add_argument(
         "--on", nargs="+", choices=tuple(PARTS), default=["outputs"], help="for settings"
     )
+    parser.add_argument("--kind", default="", help="only layers with this in their name")
     parser.add_argument("--setting", action="append", help='"KEY=VALUE ...", in place of the list')
     given = parser.parse_args()
     library = Library.from_hdf5(given.library)
@@ -89,7 +90,7 @@ def main() -> None:
         print(setting or "as shipped", end=": ", flush=True)
         choices = mapping_overrides(setting.split())
         network = load_network(given.model, tile_rows=rows, overrides=choices)
-        compare(network, library, given.on, given.windows, given.chips)
+        compare(network, library, Parts.of(given.on, given.kind), given.windows, given.chips)
 
 
 if __name__ == "__main__":

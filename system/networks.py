@@ -23,6 +23,7 @@ from system.models.ops import FloatOps, Ops
 from system.quantization import Mapping
 from system.range_cache import load_ranges, range_key, store_ranges
 from system.weights import zoo
+from system.weights.adapter import is_adapter, load_adapter, merge
 from system.weights.checkpoint import Checkpoint, load_checkpoint
 
 log = logging.getLogger(__name__)
@@ -239,6 +240,8 @@ def _find(name: str) -> Checkpoint:
         return zoo.load(name)
     if name == "smollm2-135m":
         return load_checkpoint(datasets.smollm2())
+    if is_adapter(Path(name)):
+        return merge(_find(str(load_adapter(Path(name))[0]["base"])), Path(name))
     if Path(name).exists():
         return _complete(load_checkpoint(name))
     known = [*shipped(), *zoo.NAMES, "smollm2-135m"]

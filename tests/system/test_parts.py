@@ -1,7 +1,5 @@
 """Parts of the analog model one at a time: off is exact, all on is the engine itself."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from scipy.special import softmax
@@ -11,12 +9,10 @@ from behavioral.products import ProductModel
 from circuits.errors import ParameterError
 from system.inference import arithmetic
 from system.linear import Chip
-from system.models.llama import Llama
 from system.models.ops import FloatOps
-from system.networks import load_network
 from system.parts import EVERYTHING, LINEAR, PARTS, ExactSoftmax, PartOps, Parts
+from tests.system.tiny_llama import tiny_network
 
-LLAMA = "llama-austen-float"
 # A second range, input scales and smoothing, as SmolLM2 has them.
 CHOICES = {"input_blocks": True, "smoothing": 0.65, "output_fine": 2.5, "line_start": 0.4}
 
@@ -28,17 +24,12 @@ def library(quick_library):
 
 @pytest.fixture(scope="module")
 def network(library):
-    """Return the first block of the small Llama."""
-    rows = library.technology.column.rows
-    whole = load_network(LLAMA, tile_rows=rows, overrides=CHOICES)
-    config = replace(whole.model.config, num_hidden_layers=1)
-    tensors = {name: whole.model.tensors[name] for name in config.shapes()}
-    return replace(whole, model=Llama(config, tensors))
+    return tiny_network(library.technology.column.rows, **CHOICES)
 
 
 @pytest.fixture(scope="module")
-def tokens(network):
-    return network.encode("She was the youngest of the two daughters of a most affectionate")[None]
+def tokens():
+    return np.random.default_rng(1).integers(0, 48, size=(1, 20))
 
 
 def logits(network, ops, tokens):
@@ -77,7 +68,7 @@ def test_every_part_moves_the_logits_a_little(network, library, tokens):
 def test_a_kind_leaves_other_layers_exact(network, library):
     ops = PartOps(network, library, Chip())
     ops.switch.parts = Parts.of(LINEAR, kind="down_proj")
-    x = np.random.default_rng(0).normal(size=(3, 128)).astype(np.float32)
+    x = np.random.default_rng(0).normal(size=(3, 32)).astype(np.float32)
     exact = FloatOps(network.model.tensors)
     name = "model.layers.0.self_attn.q_proj"
     np.testing.assert_array_equal(ops.linear(name, x), exact.linear(name, x))

@@ -1,0 +1,275 @@
+"""A low-rank adapter for a language model's published weights, fine-tuned for noisy circuits.
+
+The forward pass is the inference engine on a programmed chip. Programming a large model for every
+step would cost far more than the step, so a chip serves many: what the adapter has changed since
+then is added exactly. The backward pass is that of the float network at the noisy operating point
+(straight-through estimator). The float network is the teacher, and the loss is the divergence from
+its predictions alone: cross entropy would adapt the model to the training text, and hide what the
+circuits cost.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from behavioral.library import Library
+from circuits.errors import CheckpointError, ParameterError
+from circuits.files import replacing
+from system.engine import AnalogOps
+from system.generation import language_model
+from system.inference import release_memory
+from system.linear import AnalogLinear, Chip, hardware_for
+from system.models.llama import Llama
+from system.models.ops import Activation
+from system.networks import Network
+from system.quantization import block_scale
+from system.training import naf, networks, pretraining
+from system.weights.adapter import Pairs
+
+log = logging.getLogger(__name__)
+
+TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+FIRST_CHIP = 1_000_000  # training never sees the chips that are scored
+Pair = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class AdapterPlan:
+    """How an adapter is trained.
+
+    Attributes
+    ----------
+    steps : optimiser steps.
+    rank : of every layer's pair.
+    rate : largest learning rate of AdamW.
+    length : tokens of the one window of a step.
+    refresh : steps that one chip serves.
+    seed : of initial pairs, windows and chips.
+    """
+
+    steps: int
+    rank: int = 8
+    rate: float = 5e-4
+    length: int = 256
+    refresh: int = 50
+    seed: int = 1234
+
+
+class _Linear(torch.autograd.Function):
+    """Forward on tiles plus what the pair has changed; backward of the float layer."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, down: Tensor, up: Tensor, old: Pair,
+        layer: AnalogLinear,
+    ) -> Tensor:  # fmt: skip
+        """Run the layer as inference does; x (n, in), weight (out, in), down (r, in), up (out, r).
+
+        `old` is the pair that the chip was programmed with.
+        """
+        out = torch.from_numpy(layer.forward(x.numpy()))
+        change = (x @ down.T) @ up.T - (x @ old[0].T) @ old[1].T
+        activation, z = layer.spec.activation, None
+        if activation is None:
+            out += change
+        else:
+            function = networks.ACTIVATIONS[activation]
+            before = x @ weight.T + (x @ old[0].T) @ old[1].T
+            z = before + change
+            out += function(z) - function(before)
+        ctx.save_for_backward(x, weight, down, up, z)
+        ctx.spec = layer.spec
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of x, down and up; zero where the DAC clips an input."""
+        x, weight, down, up, z = ctx.saved_tensors
+        spec = ctx.spec
+        g = gradients[0] if z is None else gradients[0] * naf._slope(z, spec.activation)
+        inner = g @ up
+        scale = torch.from_numpy(block_scale(x.numpy(), spec.norm)) if spec.blocks else 1.0
+        drive = x / scale
+        if spec.smoothing is not None:
+            drive = drive / torch.from_numpy(spec.smoothing)
+        low, high = (spec.codes.scale * (c - spec.codes.zero) for c in (0, spec.codes.top))
+        g_x = (g @ weight + inner @ down) * ((drive >= low) & (drive <= high))
+        return g_x, None, inner.T @ x, g.T @ (x @ down.T), None, None
+
+
+class AdaptedOps(naf.NoisyOps):
+    """`TorchOps` on one programmed chip, with what a low-rank adapter has changed since."""
+
+    def __init__(self, analog: AnalogOps, pairs: dict[str, Pair], old: dict[str, Pair]) -> None:
+        super().__init__(analog)
+        self._pairs, self._old = pairs, old
+
+    def linear(
+        self, name: str, x: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation
+    ) -> Tensor:
+        """Return f(x (W + up down)^T) from crossbars and ACAM units."""
+        layer = self.analog.layer(name, activation)
+        empty = (x.new_zeros((0, weight.shape[1])), x.new_zeros((len(weight), 0)))
+        pair, old = self._pairs.get(name, empty), self._old.get(name, empty)
+        out: Tensor = _Linear.apply(  # type: ignore[no-untyped-call]
+            x.reshape(-1, x.shape[-1]), weight, *pair, old, layer
+        )
+        return out.reshape(*x.shape[:-1], -1)
+
+
+def initial_pairs(network: Network, rank: int, seed: int) -> dict[str, Pair]:
+    """Return pairs that change nothing yet: `up` is zero, `down` has rows of norm about 1."""
+    generator = torch.Generator().manual_seed(seed)
+    pairs = {}
+    for name, weight in network.model.tensors.items():
+        layer = name.removesuffix(".weight")
+        if layer.endswith(TARGETS):
+            out, inputs = weight.shape
+            down = torch.randn((rank, inputs), generator=generator) * inputs**-0.5
+            pairs[layer] = (down.requires_grad_(), torch.zeros((out, rank)).requires_grad_())
+    if not pairs:
+        raise ParameterError(f"{network.name} has no layer called {', '.join(TARGETS)}")
+    return pairs
+
+
+class AdapterTraining:
+    """Steps on programmed chips, kept so that an interrupted training goes on.
+
+    Parameters
+    ----------
+    network : Network
+        A Llama with ranges.
+    library : Library
+    tokens : (n,) array, the training text.
+    plan : AdapterPlan
+    kept : file of the state; a training of another plan or network is refused.
+    """
+
+    def __init__(
+        self, network: Network, library: Library, tokens: NDArray[np.int64], plan: AdapterPlan,
+        kept: Path,
+    ) -> None:  # fmt: skip
+        model = language_model(network)
+        if not isinstance(model, Llama):
+            raise ParameterError(f"{network.name} is no Llama; adapters are trained for these only")
+        self.network, self.library, self.plan, self.kept = network, library, plan, kept
+        self._tokens, self._config = tokens, model.config.to_dict()
+        self._weights = {k: torch.from_numpy(np.asarray(v)) for k, v in model.tensors.items()}
+        self.pairs = initial_pairs(network, plan.rank, plan.seed)
+        self._programmed = _copy(self.pairs)
+        self.optimizer = torch.optim.AdamW(
+            [part for pair in self.pairs.values() for part in pair],
+            lr=plan.rate, betas=(0.9, 0.95), weight_decay=0.0,
+        )  # fmt: skip
+        self.losses: list[float] = []
+        self._ops: AdaptedOps | None = None
+        if kept.exists():
+            self._resume()
+
+    def run(self, save_every: int = 10, report: Callable[[int, float], None] | None = None) -> None:
+        """Do the steps that are left."""
+        first = len(self.losses)
+        for step in tqdm(range(first, self.plan.steps), desc="adapter", disable=None):
+            if step % self.plan.refresh == 0:
+                self._programmed, self._ops = _copy(self.pairs), None
+            self.losses.append(self._step(step))
+            if report is not None:
+                report(step, self.losses[-1])
+            if (step + 1) % save_every == 0 or step + 1 == self.plan.steps:
+                self._keep()
+
+    def result(self) -> Pairs:
+        """Return the pairs as arrays."""
+        return {
+            name: (down.detach().numpy().copy(), up.detach().numpy().copy())
+            for name, (down, up) in self.pairs.items()
+        }
+
+    def _step(self, step: int) -> float:
+        plan = self.plan
+        for group in self.optimizer.param_groups:
+            factor = pretraining.cosine(step, plan.steps, max(1, plan.steps // 20))
+            group["lr"] = plan.rate * factor
+        seed = plan.seed + 9_000_000 + step
+        window = pretraining.text_batch(self._tokens, 1, plan.length, seed)[:, :-1]
+        with torch.no_grad():
+            target = networks.llama(networks.FloatOps(), self._weights, self._config, window)
+        ops = self._chip(step // plan.refresh)
+        logits = networks.llama(ops, self._weights, self._config, window)
+        loss = naf.distillation(logits, target)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        parts = [part for pair in self.pairs.values() for part in pair]
+        torch.nn.utils.clip_grad_norm_(parts, 1.0)
+        self.optimizer.step()
+        return float(loss.detach())
+
+    def _chip(self, index: int) -> AdaptedOps:
+        """Return the chip in use; programs it with the pairs as they were when its turn began."""
+        if self._ops is None:
+            release_memory()
+            network = self.network
+            tensors = dict(network.model.tensors)
+            for name, (down, up) in self._programmed.items():
+                tensors[f"{name}.weight"] = tensors[f"{name}.weight"] + (up @ down).numpy()
+            hardware = hardware_for(network.mapping, network.ranges, self.library)
+            chip = Chip(self.plan.seed, FIRST_CHIP + index)
+            analog = AnalogOps(tensors, network.ranges, hardware, chip)
+            self._ops = AdaptedOps(analog, self.pairs, self._programmed)
+        return self._ops
+
+    def _key(self) -> str:
+        """Return what a kept state must have been made with."""
+        content = [asdict(self.plan), self.library.sha256, self.network.mapping.to_dict()]
+        digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
+        digest.update(np.ascontiguousarray(self._tokens).tobytes())
+        return digest.hexdigest()
+
+    def _keep(self) -> None:
+        state = {
+            "key": self._key(),
+            "pairs": {name: list(pair) for name, pair in _copy(self.pairs).items()},
+            "programmed": {name: list(pair) for name, pair in self._programmed.items()},
+            "optimizer": self.optimizer.state_dict(),
+            "losses": self.losses,
+        }
+        with replacing(self.kept) as scratch, scratch.open("wb") as file:
+            torch.save(state, file)
+
+    def _resume(self) -> None:
+        try:
+            state = torch.load(self.kept, weights_only=True)
+            if state["key"] != self._key():
+                raise CheckpointError(
+                    f"{self.kept} belongs to a training of another plan, library or text; delete "
+                    "it, or give another --out"
+                )
+            for name, pair in self.pairs.items():
+                for part, stored in zip(pair, state["pairs"][name], strict=True):
+                    part.data.copy_(stored)
+            self._programmed = {name: (p[0], p[1]) for name, p in state["programmed"].items()}
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.losses = list(state["losses"])
+        except CheckpointError:
+            raise
+        except Exception as error:  # torch raises plain ones of many kinds for a damaged file
+            raise CheckpointError(
+                f"cannot read the kept training {self.kept}: {error}; delete it to begin anew"
+            ) from error
+        log.info("%s: going on after step %d.", self.kept, len(self.losses))
+
+
+def _copy(pairs: dict[str, Pair]) -> dict[str, Pair]:
+    return {name: (d.detach().clone(), u.detach().clone()) for name, (d, u) in pairs.items()}

@@ -1,0 +1,143 @@
+"""Low-rank adapters: merged, refused when damaged, trained, resumed, and what training computes."""
+
+import json
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from safetensors.numpy import load_file, save_file  # noqa: E402
+
+from behavioral.library import Library  # noqa: E402
+from circuits.errors import CheckpointError  # noqa: E402
+from system.calibration import calibrate  # noqa: E402
+from system.engine import AnalogOps  # noqa: E402
+from system.linear import Chip, Hardware  # noqa: E402
+from system.models.ops import FloatOps  # noqa: E402
+from system.networks import load_network  # noqa: E402
+from system.quantization import Mapping  # noqa: E402
+from system.training import networks  # noqa: E402
+from system.training.adapters import AdaptedOps, AdapterPlan, AdapterTraining  # noqa: E402
+from system.weights.adapter import WEIGHTS, save_adapter  # noqa: E402
+from tests.system.tiny_llama import tiny_network  # noqa: E402
+
+LLAMA = "llama-austen-float"
+LAYER = "model.layers.1.mlp.down_proj"
+
+
+@pytest.fixture
+def place(tmp_path):
+    """Write an adapter of one layer."""
+    rng = np.random.default_rng(0)
+    pair = rng.normal(size=(8, 384)).astype(np.float32), rng.normal(size=(128, 8)).astype("f4")
+    config = {"model_type": "llama", "base": LLAMA, "adapter": {"rank": 8}}
+    save_adapter(tmp_path / "a", config, {LAYER: pair}, {"seed": 5})
+    return tmp_path / "a"
+
+
+def test_an_adapter_is_merged_into_its_base(place):
+    network, base = (load_network(name, tile_rows=None) for name in (str(place), LLAMA))
+    stored = load_file(place / WEIGHTS)
+    change = stored[f"{LAYER}.up"].astype("f4") @ stored[f"{LAYER}.down"].astype("f4")
+    for name, weight in base.model.tensors.items():
+        wanted = weight + change if name == f"{LAYER}.weight" else weight
+        np.testing.assert_array_equal(network.model.tensors[name], wanted)
+    assert network.checkpoint.extra["provenance"] == {"seed": 5}
+    assert network.decode(network.encode("She was glad.")) == "She was glad."
+
+
+@pytest.mark.parametrize("damage", ["side", "rank", "layer", "shape", "nan", "cut", "base", "none"])
+def test_a_damaged_adapter_is_refused(damage, place):
+    stored, config = load_file(place / WEIGHTS), json.loads((place / "config.json").read_text())
+    if damage == "side":
+        del stored[f"{LAYER}.up"]
+    if damage == "rank":
+        stored[f"{LAYER}.up"] = stored[f"{LAYER}.up"][:, :3].copy()
+    if damage == "layer":
+        stored = {key.replace("down_proj", "dwn_proj"): part for key, part in stored.items()}
+    if damage == "shape":
+        stored[f"{LAYER}.up"] = stored[f"{LAYER}.up"][:9].copy()
+    if damage == "nan":
+        stored[f"{LAYER}.up"][0] = np.nan
+    save_file(stored, place / WEIGHTS)
+    if damage == "cut":
+        (place / WEIGHTS).write_bytes(b"\x08\0\0")
+    config["base"] = {"base": "lama-austen", "none": 3}.get(damage, config["base"])
+    (place / "config.json").write_text(json.dumps(config))
+    with pytest.raises(
+        CheckpointError, match=r"adapter\.safetensors|nearest: llama-|names no base"
+    ):
+        load_network(str(place), tile_rows=None)
+
+
+@pytest.fixture(scope="module")
+def library(quick_library):
+    return Library.from_hdf5(quick_library)
+
+
+@pytest.mark.ngspice
+@pytest.mark.parametrize("activation", [None, "silu"])
+def test_what_changed_since_programming_is_added_exactly(activation, library):
+    """A chip of W and the pair's change beside it, against torch's autograd of f(x (W + ud)^T)."""
+    rng = np.random.default_rng(1)
+    x, weight, down, up = (
+        rng.normal(size=shape).astype(np.float32) * size
+        for shape, size in (((40, 60), 1.0), ((20, 60), 0.1), ((4, 60), 0.1), ((20, 4), 0.3))
+    )
+    tensors, mapping = {"l.weight": weight}, Mapping(output_range="column", output_margin=1.0)
+    wide = np.concatenate([2 * x, -2 * x])  # nothing that is tested saturates
+    ranges = calibrate(tensors, lambda ops: ops.linear("l", wide, activation), mapping, 256)
+    analog = AnalogOps(tensors, ranges, Hardware(library, mapping), Chip(noise="none"))
+    old = (torch.tensor(down) * 0, torch.tensor(up) * 0)
+    found, wanted = [], []
+    for results, ops in ((found, True), (wanted, False)):
+        leaves = [torch.tensor(a).requires_grad_() for a in (x, down, up)]
+        if ops:
+            adapted = AdaptedOps(analog, {"l": (leaves[1], leaves[2])}, {"l": old})
+            out = adapted.linear("l", leaves[0], torch.tensor(weight), None, activation)
+            plain = adapted.analog.linear("l", x, activation)
+        else:
+            merged = torch.tensor(weight) + leaves[2] @ leaves[1]
+            out = networks.ACTIVATIONS[activation](leaves[0] @ merged.T)
+        torch.manual_seed(0)
+        (out * torch.randn(out.shape)).sum().backward()
+        results += [out.detach(), *(leaf.grad for leaf in leaves)]
+    exact = FloatOps(tensors).linear("l", x, activation)
+    np.testing.assert_allclose(found[0] - wanted[0], plain - exact, rtol=0, atol=2e-5)
+    for ours, theirs in zip(found[1:], wanted[1:], strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-5 * theirs.abs().max())
+
+
+@pytest.mark.ngspice
+def test_an_interrupted_training_goes_on_to_the_same_adapter(library, tmp_path):
+    network = tiny_network(library.technology.column.rows, output_range="column")
+    tokens = np.random.default_rng(2).integers(0, 48, size=200)
+    plan = AdapterPlan(steps=4, rank=2, length=24, refresh=3, rate=1e-3)
+
+    def train(place):
+        return AdapterTraining(network, library, tokens, plan, tmp_path / place)
+
+    whole, broken = train("whole"), train("broken")
+    whole.run()
+    with pytest.raises(KeyboardInterrupt):
+        broken.run(save_every=1, report=lambda step, _: interrupt(step, 2))
+    again = train("broken")
+    assert len(again.losses) == 2
+    again.run()
+    assert again.losses == whole.losses
+    for name, pair in whole.result().items():
+        assert np.abs(pair[1]).max() > 0
+        for ours, theirs in zip(again.result()[name], pair, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    (tmp_path / "broken").write_bytes(b"PK\x03\x04 cut")
+    with pytest.raises(CheckpointError, match="cannot read the kept training"):
+        train("broken")
+    with pytest.raises(CheckpointError, match="another plan, library or text"):
+        AdapterTraining(network, library, tokens[1:], plan, tmp_path / "whole")
+
+
+def interrupt(step, last):
+    """Stop as Ctrl-C does, after `last` steps are kept."""
+    if step == last:
+        raise KeyboardInterrupt
