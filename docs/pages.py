@@ -26,6 +26,7 @@ FROM_ROOT = {
     "LICENSE": "license.txt",
     "examples": "examples.md",
 }
+SCHEMATICS = "netlists/schematics"
 LINK = re.compile(r"(\]\()([^)#\s]+)(?=[)#])")
 
 
@@ -52,6 +53,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         for path in _modules(ROOT / package):
             name = _import_name(path)
             texts[_page(path)] = f"---\ntitle: {name}\n---\n\n::: {name}\n"
+    for path in (ROOT / SCHEMATICS).glob("*.svg"):
+        texts[f"schematics/{path.name}"] = path.read_text(encoding="utf-8")
     for page, text in texts.items():
         files.append(File.generated(config, page, content=text))
     return files
@@ -65,8 +68,8 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     def relink(match: re.Match[str]) -> str:
         start, target = match.groups()
         path = posixpath.normpath(posixpath.join(posixpath.dirname(source), target))
-        place = FROM_ROOT.get(path) or (path[5:] if path.startswith("docs/") else None)
-        if "://" in target or place is None:
+        place = FROM_ROOT.get(path) or re.sub(r"^(docs|netlists(?=/schematics))/", "", path)
+        if "://" in target or place == path:
             return match.group()
         return start + posixpath.relpath(place, posixpath.dirname(here) or ".")
 
