@@ -37,7 +37,7 @@ def draw_stage(s: Schematic, x: float, column: int) -> float:
     s.text((x + 0.2, top), f"s{column}")
     s.dots((x, top))
     s.wire((x, top), (x, top - 3.2), (x + 1.6, top - 3.2))
-    s.text((x - 0.25, top - 0.9), f"vs{column}  0 V", "right")
+    s.text((x - 0.25, top - 0.6), f"vs{column}  0 V", "right")
     s.text((x + 0.2, top - 1.5), f"t{column}")
     out = s.amplifier((x + 1.6, top - 3.2), "-+", "xa")
     s.terminal((x + 1.6, top - 4.2), "cm", "left")
@@ -46,7 +46,7 @@ def draw_stage(s: Schematic, x: float, column: int) -> float:
     s.wire((x + 4.4, top - 1.9), (x + 4.4, out[1]))
     s.dots((x + 0.9, top - 3.2), (x + 4.4, out[1]))
     s.wire(out, (x + 4.9, out[1]))
-    s.frame((x - 0.35, top - 5.0), (x + 5.2, top - 0.55), f"xt{column}: tia", "right")
+    s.frame((x - 0.35, top - 5.0), (x + 5.2, top - 1.1), f"xt{column}: tia", "right")
     return x + 4.9
 
 

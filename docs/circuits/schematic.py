@@ -1,5 +1,6 @@
 """A schematic whose parts are placed by coordinates: what the draw_*.py here are written in."""
 
+import re
 from itertools import pairwise
 from pathlib import Path
 
@@ -109,4 +110,6 @@ class Schematic:
         """Write netlists/schematics/NAME.svg."""
         PLACE.mkdir(exist_ok=True)
         svg = self._drawing.get_imagedata("svg").decode()
-        (PLACE / f"{name}.svg").write_text(svg.replace("> <", ">\n<") + "\n", encoding="utf-8")
+        svg = re.sub(r"-?\d+\.\d+", lambda number: f"{float(number[0]):.1f}", svg)
+        svg = svg.replace("fill:black", f"fill:{INK}").replace("><", ">\n<")
+        (PLACE / f"{name}.svg").write_text(svg + "\n", encoding="utf-8")

@@ -10,7 +10,7 @@ from behavioral import panels
 from behavioral.library import Library
 from behavioral.panels import COLUMNS
 from system.report.document import Block, Figure, Gallery, Section, Table
-from system.report.figures import draw_figure
+from system.report.figures import draw_figure, read_schematic
 from system.report.material import Material
 
 
@@ -66,6 +66,16 @@ PANELS = (
         "Data line over the current of each of the four bit lines, ngspice.",
     ),
 )  # fmt: skip
+SCHEMATICS = (
+    ("column", "1T1R column",
+     "Two columns, of positive and of negative weights, as in `netlists/column.cir`: cells, wire "
+     "segments, current sense and transimpedance stages. Three of all rows.",
+     "Schematic of two crossbar columns with their transimpedance stages."),
+    ("acam", "6T2M ACAM cell and match lines",
+     "One row, as in `netlists/acam.cir`, on two match lines (`acam.match_lines = 2`; with 1 both "
+     "halves pull ml).",
+     "Schematic of both halves of the cell, their match lines and the decision."),
+)  # fmt: skip
 FACTS = (
     ("rows of a column", "column.rows", "{}"),
     ("bit-line wire", "column.r_wire_ohm_per_cell", "{:g} ohm per cell"),
@@ -80,7 +90,10 @@ def section(material: Material) -> Section | None:
     """Return the section; None without a library."""
     if not material.libraries:
         return None
-    blocks: list[Block] = []
+    blocks: list[Block] = [
+        Gallery(tuple(read_schematic(name, title, alt, caption)
+                      for name, title, caption, alt in SCHEMATICS))
+    ]  # fmt: skip
     several = len(material.libraries) > 1
     for k, (name, library) in enumerate(material.libraries):
         mark = f"{name}: " if several else ""

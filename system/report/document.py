@@ -66,6 +66,7 @@ class Figure:
     name : of its file, unique in the report.
     svg : the drawing, without XML declaration.
     alt : what it shows, for those who do not see it.
+    wide : it takes the whole width, and scrolls sideways where that is too little.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Figure:
     svg: str
     alt: str
     caption: str = ""
+    wide: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
-"""Matplotlib figures as SVG that follows the page: its colours, its font, its width."""
+"""Matplotlib figures and schematics as SVG that follows the page: its colours, font and width."""
 
 from __future__ import annotations
 
 import io
 import re
 from collections.abc import Callable
+from importlib import resources
 from typing import Any
 
 from system.report.document import Figure
@@ -76,6 +77,13 @@ def draw_figure(
     return Figure(name, title, _clean(stream.getvalue(), name), alt, caption)
 
 
+def read_schematic(name: str, title: str, alt: str, caption: str) -> Figure:
+    """Return a schematic of the package: NAME.svg of netlists/schematics."""
+    place = resources.files("netlists").joinpath("schematics", f"{name}.svg")
+    svg = _clean(place.read_text(encoding="utf-8"), name)
+    return Figure(f"schematic-{name}", title, svg, alt, caption, wide=True)
+
+
 def _write_plain_ticks(ax: Any) -> None:
     """Write 0.01 and 100 on logarithmic axes: powers of ten would be formulas."""
     from matplotlib.ticker import FuncFormatter, NullFormatter
@@ -107,11 +115,13 @@ def inline(figure: Figure, alt: str) -> str:
     alt : the description, escaped.
     """
     svg = figure.svg.replace(INK, "currentColor").replace("#000000", "currentColor")
+    svg = svg.replace("fill:white", "fill:var(--card)")
     return svg.replace("<svg ", f'<svg role="img" aria-label="{alt}" ', 1)
 
 
 def standalone(figure: Figure) -> str:
     """Return a file of its own: on white, whatever is around it."""
     head = '<?xml version="1.0" encoding="utf-8"?>\n'
-    svg = figure.svg.replace("<svg ", '<svg style="background: white" width="480" ', 1)
+    width = 1100 if figure.wide else 480
+    svg = figure.svg.replace("<svg ", f'<svg style="background: white" width="{width}" ', 1)
     return head + svg + "\n"

@@ -101,9 +101,16 @@ def _cards(block: Cards) -> str:
 
 def _figure(figure: Figure) -> str:
     caption = f"<span>{_text(figure.caption)}</span>" if figure.caption else ""
+    drawing, kind = inline(figure, _escape(figure.alt)), ""
+    if figure.wide:
+        label = _escape(figure.title)
+        drawing = (
+            f'<div class="scroll" role="region" aria-label="{label}" tabindex="0">{drawing}</div>'
+        )
+        kind = ' class="wide"'
     return (
-        f"<figure><figcaption><strong>{_escape(figure.title)}</strong>{caption}</figcaption>"
-        f"{inline(figure, _escape(figure.alt))}</figure>"
+        f"<figure{kind}><figcaption><strong>{_escape(figure.title)}</strong>{caption}</figcaption>"
+        f"{drawing}</figure>"
     )
 
 
