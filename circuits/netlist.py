@@ -18,6 +18,10 @@ from circuits.toml_file import key_table
 # Numbers of the transistors of a half, as in netlists/acam.cir.
 CELL_TRANSISTORS = {"lower": (1, 2), "upper": (3, 4, 5, 6)}
 
+# Below it a bit line is a short: through 1 uohm a microvolt of error drives an ampere, and a
+# transient needs minutes. 256 cells of 10 uohm cost 0.01 LSB.
+R_WIRE_LEAST = 1e-5
+
 
 def render(template: str, **fields: str | float) -> str:
     """Return ``netlists/<template>.cir`` with its ``$fields`` filled.
@@ -83,15 +87,15 @@ def column_models(device: Device, technology: Technology) -> str:
         "v_read": column.v_read_v,
         "w_access": column.w_access_m,
         "l_access": column.l_access_m,
-        "r_wire": max(column.r_wire_ohm_per_cell, 1e-6),  # ngspice turns 0 ohm into 1 mohm
+        "r_wire": column.r_wire_ohm_per_cell,
         "c_wire": column.c_wire_f_per_cell,
         **_amplifier(technology),
         "r_feedback": technology.readout.r_feedback_ohm,
     }
-    names = {"nmos": technology.cards.nmos}
+    wire = "r1 a b {r_wire}" if column.r_wire_ohm_per_cell >= R_WIRE_LEAST else "v1 a b 0"
     parts = [
         _rram(device, technology, values),
-        render("column", **names),
+        render("column", nmos=technology.cards.nmos, wire=wire),
         _readout_text(technology),
         cards_text(technology),
     ]

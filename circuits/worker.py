@@ -19,6 +19,9 @@ RETRY_OPTIONS = (
     ".options gmin=1e-12 itl1=1000 itl2=500 itl4=200 abstol=1e-11",
 )
 
+# Newton's guesses may lead where the law of an RRAM overflows (710): it then ends at 100 v_sinh.
+LAW, LIMITED_LAW = "sinh(v(a,b)/{v_sinh})", "sinh(max(min(v(a,b)/{v_sinh},100),-100))"
+
 JOBS_PER_WORKER = 400
 
 
@@ -38,6 +41,8 @@ def attempt(
             break
         except RunError as error:
             log.append(f"{options or 'as given'}: {error}")
+            if "out of range for" in str(error):
+                netlist = netlist.replace(LAW, LIMITED_LAW)
             if not session.usable:
                 break
     return 2, {}, "\n".join(log)

@@ -13,6 +13,7 @@ import pytest
 from circuits import plan
 from circuits.cache import Cache, cache_root, make_key
 from circuits.errors import SimulationError
+from circuits.netlist import render
 from circuits.plan import Job, WorkerPool
 from circuits.session import RunError
 from circuits.worker import RETRY_OPTIONS, attempt, with_options
@@ -102,6 +103,24 @@ def test_retry_ladder_tries_other_options_and_says_so():
     status, found, log = attempt(_Stubborn(), "t\nr1 a 0 1\n.op\n.end\n", ("v(a)",))
     assert (status, found["v(a)"][0]) == (1, 1.0)
     assert log.count("no convergence") == len(RETRY_OPTIONS) - 1
+
+
+class _Overflowing:
+    """A session in which the law of the RRAM overflows."""
+
+    usable = True
+
+    def simulate(self, netlist, vectors):
+        if "max(min(" not in netlist:
+            raise RunError("Error: 720.046 out of range for sinh")
+        return {"v(a)": np.array([1.0])}
+
+
+def test_an_overflow_of_the_rram_law_is_tried_again_with_the_limited_law():
+    """As whole columns of ``cmos180`` need it: Newton's guesses differ by 700 v_sinh there."""
+    status, _, log = attempt(_Overflowing(), render("rram_sinh", g="g"), ("v(a)",))
+    assert status == 1
+    assert log.count("out of range") == 1
 
 
 def test_retry_options_are_the_last_lines_before_the_end():

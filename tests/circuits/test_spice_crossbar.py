@@ -71,6 +71,18 @@ def test_linear_column_with_strong_transistors_is_ohms_law(spice_cache):
     np.testing.assert_allclose(current, v @ g.T, atol=0.005 * np.abs(v @ g.T).max())
 
 
+def test_a_wire_of_no_resistance_settles_like_a_thin_one(spice_cache):
+    """It took minutes: a microvolt of error drove an ampere through 1 uohm. Now a short."""
+    found = []
+    for ohm in (0, 0.001):
+        device, technology = load_parameters(
+            "taox", "lp16", [f"r_wire_ohm_per_cell={ohm}", "rows=64"]
+        )
+        found.append(crossbar.characterize(device, technology, quick=True, cache=spice_cache))
+    np.testing.assert_allclose(found[0].settle_s, found[1].settle_s, rtol=0.01)
+    np.testing.assert_allclose(found[0].column_current, found[1].column_current, rtol=2e-3)
+
+
 def test_cell_current_rises_with_every_voltage_and_conductance(data):
     middle = len(data.v_bl) // 2
     assert (np.diff(data.current, axis=1) > 0).all()
