@@ -6,13 +6,14 @@ comments of the shipped files.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import ClassVar, Self, cast
 
 from circuits.errors import ParameterError
+from circuits.readout_sizes import Amplifier, Readout
 from circuits.toml_file import (
     TomlFile,
     key_table,
@@ -22,6 +23,7 @@ from circuits.toml_file import (
     shipped_names,
     text_key,
 )
+from circuits.wire import Wire
 
 __all__ = [
     "Acam",
@@ -32,6 +34,7 @@ __all__ = [
     "Process",
     "Readout",
     "Technology",
+    "Wire",
     "apply_overrides",
     "describe_key",
     "load_parameters",
@@ -42,6 +45,7 @@ __all__ = [
 
 AMPLIFIERS = ("model", "two-stage")
 CORNERS = ("tt", "ff", "ss", "fs", "sf")
+WIRE_KEYS = ("column.r_wire_ohm_per_cell", "column.c_wire_f_per_cell")
 T_NOMINAL_C = 27.0  # at which conductances are stated
 
 
@@ -94,73 +98,12 @@ class Column:
     v_word_line_v: float = number_key("word line when selected [V]", 0.0, 10.0)
     v_cm_v: float = number_key("virtual ground of the array and row rest level [V]", 0.0, 5.0)
     v_read_v: float = number_key("row swing: v_cm - v_read to v_cm + v_read [V]", 1e-4, 5.0)
-    r_wire_ohm_per_cell: float = number_key("bit-line resistance between two rows [ohm]", 0.0, 1e4)
-    c_wire_f_per_cell: float = number_key("bit-line capacitance per row [F]", 0.0, 1e-12)
-
-
-@dataclass(frozen=True)
-class Readout:
-    """Transimpedance stage of each bit line and the stage that sums four bit lines."""
-
-    r_feedback_ohm: float = number_key("feedback resistor of each bit line's stage [ohm]", 1.0, 1e8)
-    opamp_gain: float = number_key("open-loop gain of the amplifiers [V/V]", 10.0, 1e9)
-    opamp_gbw_hz: float = number_key("gain-bandwidth product of the amplifiers [Hz]", 1e3, 1e13)
-    r_output_ohm: float = number_key("output resistance of the amplifiers [ohm]", 1e-3, 1e6)
-    r_sum_ohm: float = number_key("input resistors of the summing stage [ohm]", 10.0, 1e9)
-    c_load_f: float = number_key(
-        "load of the data line: wire and ACAM gates of a column [F]", 0.0, 1e-9
-    )
-    error_scale: float = number_key("k: the error pair enters the sum divided by k [-]", 1.0, 1e6)
-    i_full_scale_a: float = number_key(
-        "span of I_p - I_n that fills the data-line range [A]", 1e-9, 1.0
-    )
-    v_dl_lo_v: float = number_key("lower end of the data-line range [V]", -5.0, 5.0)
-    v_dl_hi_v: float = number_key("upper end of the data-line range [V]", -5.0, 5.0)
-    amplifier: str = text_key("circuit of the amplifiers: model or two-stage", "model")
-
-
-@dataclass(frozen=True)
-class Amplifier:
-    """The two-stage amplifier, for ``readout.amplifier = "two-stage"``; sized in ``lp16``."""
-
-    v_supply_v: float = number_key("supply of the read-out amplifiers [V]", 0.1, 5.0, 1.4)
-    i_reference_a: float = number_key("current of the bias reference [A]", 1e-9, 1e-2, 20e-6)
-    l_mirror_m: float = number_key(
-        "length of current mirrors, tail and output source [m]", 1e-9, 1e-4, 60e-9
-    )
-    l_signal_m: float = number_key("length of the pair and the cascodes [m]", 1e-9, 1e-4, 36e-9)
-    l_output_m: float = number_key("length of the output n device [m]", 1e-9, 1e-4, 28e-9)
-    w_reference_m: float = number_key(
-        "width of the p device that carries the reference [m]", 1e-9, 1e-3, 3e-6
-    )
-    w_sense_n_m: float = number_key(
-        "width of the n diode and of the sinks that copy it [m]", 1e-9, 1e-3, 0.9e-6
-    )
-    w_bias_n_m: float = number_key(
-        "width of the diode that biases the n cascodes [m]", 1e-9, 1e-3, 0.14e-6
-    )
-    w_bias_p_m: float = number_key(
-        "width of the diode that biases the p cascodes [m]", 1e-9, 1e-3, 0.13e-6
-    )
-    w_tail_m: float = number_key("width of the tail [m]", 1e-9, 1e-3, 32e-6)
-    w_pair_m: float = number_key("width of each device of the input pair [m]", 1e-9, 1e-3, 11e-6)
-    w_cascode_m: float = number_key("width of each p cascode [m]", 1e-9, 1e-3, 6e-6)
-    w_mirror_m: float = number_key(
-        "width of the n mirror and of its cascodes [m]", 1e-9, 1e-3, 4.4e-6
-    )
-    w_sink_m: float = number_key("width of the output n device [m]", 1e-9, 1e-3, 14e-6)
-    w_source_m: float = number_key("width of the output p source [m]", 1e-9, 1e-3, 60e-6)
-    c_miller_f: float = number_key(
-        "compensation capacitor, transimpedance stage [F]", 0.0, 1e-9, 75e-15
-    )
-    c_miller_sum_f: float = number_key(
-        "compensation capacitor, summing stage [F]", 0.0, 1e-9, 40e-15
-    )
-    c_feedback_f: float = number_key(
-        "capacitor beside the feedback resistor of a stage [F]", 0.0, 1e-9, 150e-15
-    )
-    c_sum_f: float = number_key(
-        "capacitor beside the feedback resistor of the summing stage [F]", 0.0, 1e-9, 5e-15
+    r_wire_ohm_per_cell: float = number_key(
+        "bit-line resistance between two rows; left out, it follows from [wire] [ohm]",
+        0.0, 1e4, math.nan,
+    )  # fmt: skip
+    c_wire_f_per_cell: float = number_key(
+        "bit-line capacitance per row; left out, it follows from [wire] [F]", 0.0, 1e-12, math.nan
     )
 
 
@@ -258,9 +201,44 @@ class Technology(TomlFile):
     acam: Acam = section_key(Acam)  # noqa: RUF009
     process: Process = section_key(Process, default=Process())  # noqa: RUF009
     amplifier: Amplifier = section_key(Amplifier, default=Amplifier())  # noqa: RUF009
+    wire: Wire | None = section_key(Wire, default=None)  # noqa: RUF009
 
     folder = "technologies"
     moved: ClassVar = {"amplifier.pelgrom_v_m": "process.a_vt_v_m"}
+
+    def _completed(self, changed: Collection[str]) -> Self:
+        """Fill in the wire of a cell from [wire]; figures given by override take its place."""
+        if self.wire is None:
+            return self
+        if any(key in changed for key in WIRE_KEYS):
+            return replace(self, wire=None)
+        return replace(
+            self,
+            column=replace(
+                self.column,
+                r_wire_ohm_per_cell=self.wire.r_ohm_per_cell,
+                c_wire_f_per_cell=self.wire.c_f_per_cell,
+            ),
+        )
+
+    def _check_given(self, where: str) -> None:
+        """Refuse a wire that is given twice and differently, or not at all."""
+        for key in WIRE_KEYS:
+            name = key.removeprefix("column.")
+            given = getattr(self.column, name)
+            if self.wire is None and math.isnan(given):
+                raise ParameterError(
+                    f"{where}: missing key {key!r}; give it, or the wire's geometry in a section"
+                    f" [wire] with {', '.join(key_table(Wire))}"
+                )
+            if self.wire is None or math.isnan(given):
+                continue
+            follows = getattr(self.wire, name.replace("_wire", ""))
+            if not math.isclose(given, follows):
+                raise ParameterError(
+                    f"{where}: {key} = {given:g}, but [wire] gives {follows:g}; leave out one of"
+                    " them"
+                )
 
     def _check(self, where: str) -> None:
         low, high = self.readout.v_dl_lo_v, self.readout.v_dl_hi_v

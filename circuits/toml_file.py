@@ -8,7 +8,7 @@ import dataclasses
 import difflib
 import math
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import field, replace
 from importlib import resources
 from pathlib import Path
@@ -35,7 +35,7 @@ def text_key(text: str, default: str | None = None) -> Any:
 
 
 def section_key(cls: type, default: Any = dataclasses.MISSING) -> Any:
-    """Declare a section of further keys; with a default it may be left out."""
+    """Declare a section of further keys; with a default, which may be None, it may be left out."""
     meta = {"text": cls.__doc__ or "", "kind": "section", "section": cls}
     return field(default=default, metadata=meta)
 
@@ -79,18 +79,26 @@ class TomlFile:
             section, _, leaf = key.rpartition(".")
             if section:
                 part = getattr(changed, section)
+                if part is None:
+                    raise ParameterError(
+                        f"{where}: {key} cannot be changed: the file has no section [{section}]"
+                    )
                 value = _convert(key_table(type(part))[leaf], text, where, key)
                 changed = replace(changed, **{section: replace(part, **{leaf: value})})
             else:
                 value = _convert(key_table(type(self))[leaf], text, where, key)
                 changed = replace(changed, **{leaf: value})
-        return cast(Self, _checked(changed, where))
+        changed = changed._completed(values)
+        changed._check(where)
+        return cast(Self, changed)
 
     def to_toml(self) -> str:
         """Return canonical TOML text: same parameters, same text. Hash this for provenance."""
         plain, tables = [], []
         for name, item in key_table(type(self)).items():
             value = getattr(self, name)
+            if value is None:  # a section that the file does not have
+                continue
             if item.metadata["kind"] == "section":
                 leaves = key_table(type(value))
                 lines = [f"{leaf} = {_format(getattr(value, leaf))}" for leaf in leaves]
@@ -102,8 +110,15 @@ class TomlFile:
     def _resolve(self, folder: Path) -> Self:
         return self
 
+    def _check_given(self, where: str) -> None:
+        """Check what concerns several keys of a file, as they stand in it."""
+
+    def _completed(self, changed: Collection[str]) -> Self:
+        """Return a copy in which what follows from other keys, some just changed, is up to date."""
+        return self
+
     def _check(self, where: str) -> None:
-        """Check what concerns several keys."""
+        """Check what concerns several keys, once all are known."""
 
 
 def key_comments(text: str) -> dict[str, str]:
@@ -203,7 +218,12 @@ def _build(cls: type, table: Mapping[str, Any], where: str, prefix: str) -> Any:
             faults.append(f"{where}: missing {kind} {prefix + key!r} ({item.metadata['text']})")
     if faults:
         raise ParameterError("\n".join(faults))
-    return _checked(cls(**values), where)
+    built = cls(**values)
+    if isinstance(built, TomlFile):
+        built._check_given(where)
+        built = built._completed(())
+        built._check(where)
+    return built
 
 
 def _convert(item: "dataclasses.Field[Any]", value: Any, where: str, key: str) -> Any:
@@ -236,12 +256,6 @@ def _convert_number(item: "dataclasses.Field[Any]", value: Any, where: str, key:
             f" ({item.metadata['text']})"
         )
     return int(value) if item.metadata["kind"] == "int" else float(value)
-
-
-def _checked(built: Any, where: str) -> Any:
-    if isinstance(built, TomlFile):
-        built._check(where)
-    return built
 
 
 def key_table(cls: type) -> "dict[str, dataclasses.Field[Any]]":

@@ -40,9 +40,14 @@ def show_card(kind: type[TomlFile], name_or_path: str) -> str:
 
 def compare_cards(kind: type[TomlFile], first: str, second: str) -> str:
     """Return the keys in which two files differ, with both values and their ratio."""
-    pairs = zip(keys_of(kind.from_toml(first)), keys_of(kind.from_toml(second)), strict=True)
+    left, right = (
+        {key: (item, value) for key, item, value in keys_of(kind.from_toml(name))}
+        for name in (first, second)
+    )
     rows = [("key", first, second, "second / first")]
-    for (key, item, a), (_, _, b) in pairs:
+    for key in left | right:  # a key of a section that one of them lacks shows as "none"
+        item, a = left.get(key) or (right[key][0], "none")
+        b = right.get(key, (item, "none"))[1]
         if a != b and key not in ("description", "source"):
             _, unit = split_unit(item.metadata["text"])
             rows.append((f"{key} {unit}".strip(), show_value(a), show_value(b), _ratio(a, b)))
@@ -71,6 +76,8 @@ def keys_of(card: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
     sections = []
     for name, item in key_table(type(card)).items():
         value = getattr(card, name)
+        if value is None:
+            continue
         if item.metadata["kind"] == "section":
             sections.append((f"{name}.", value))
         else:

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from circuits import acam, crossbar, readout
-from circuits.parameters import apply_overrides, load_parameters, parameter_keys
+from circuits.parameters import Technology, apply_overrides, load_parameters, parameter_keys
 
 DEVICE, TECHNOLOGY = load_parameters("taox", "lp16")
+WITH_WIRE = Technology.from_toml("lp45")
 LABELS = ("name", "description", "source")
 # Used by the behavioural models, whose tests cover them; the circuits know no noise.
 NOISE = ("noise", "stuck")
@@ -51,8 +52,13 @@ def texts(device, technology):
     return [job.netlist for job in jobs]
 
 
+def technology_with(key):
+    """Return a technology that has the section of a key."""
+    return WITH_WIRE if ".wire." in key else TECHNOLOGY
+
+
 def value(key):
-    part = {"device": DEVICE, "technology": TECHNOLOGY}[key.partition(".")[0]]
+    part = {"device": DEVICE, "technology": technology_with(key)}[key.partition(".")[0]]
     for name in key.split(".")[1:]:
         part = getattr(part, name)
     return part
@@ -62,7 +68,7 @@ def value(key):
 def test_parameter_moves_a_netlist(key):
     changed = VALUES.get(key) or repr(value(key) * 1.03)
     shown = [setting for part, setting in SHOWN.items() if part in key]
-    before = apply_overrides(DEVICE, TECHNOLOGY, shown)
+    before = apply_overrides(DEVICE, technology_with(key), shown)
     after = apply_overrides(*before, [f"{key}={changed}"])
     assert texts(*before) != texts(*after)
 

@@ -129,6 +129,39 @@ def test_unknown_key_of_a_section_names_section_and_nearest():
         Technology.from_text(text)
 
 
+def test_the_wire_of_a_cell_follows_from_its_geometry():
+    """Metal 4 of FreePDK45, 0.21 ohm per square; two squares in the pitch make 0.42 ohm."""
+    lines = Technology.from_toml("lp45").to_toml().replace("pitch_m = 6e-07", "pitch_m = 280e-9")
+    text = "\n".join(line for line in lines.splitlines() if "_wire_" not in line)
+    column = Technology.from_text(text).column
+    assert column.r_wire_ohm_per_cell == pytest.approx(0.42)
+    assert column.c_wire_f_per_cell == pytest.approx(64.7e-12 * 280e-9)
+
+
+def test_an_override_of_geometry_or_of_the_wire_itself_wins():
+    _, narrow = load_parameters("taox", "lp45", ["wire.width_m=70n"])
+    assert narrow.column.r_wire_ohm_per_cell == pytest.approx(1.8)  # 0.9 at 140 nm
+    _, given = load_parameters("taox", "lp45", ["r_wire_ohm_per_cell=3"])
+    assert given.wire is None
+    assert given.column.r_wire_ohm_per_cell == 3.0
+    assert given.column.c_wire_f_per_cell == narrow.column.c_wire_f_per_cell
+
+
+def test_a_wire_given_twice_or_not_at_all_is_refused():
+    text = Technology.from_toml("lp45").to_toml()
+    with pytest.raises(ParameterError, match=r"r_wire_ohm_per_cell = 2, but \[wire\] gives 0.9"):
+        Technology.from_text(re.sub(r"(r_wire_ohm_per_cell =) \S+", r"\1 2.0", text))
+    lines = Technology.from_toml("lp16").to_toml().splitlines()
+    text = "\n".join(line for line in lines if "r_wire_ohm" not in line)
+    with pytest.raises(ParameterError, match=r"r_wire_ohm_per_cell'; give it.*section \[wire\]"):
+        Technology.from_text(text)
+
+
+def test_a_section_that_a_file_lacks_cannot_be_overridden():
+    with pytest.raises(ParameterError, match=r"wire.width_m cannot.* no section \[wire\]"):
+        load_parameters("taox", "lp16", ["wire.width_m=70n"])
+
+
 def test_overrides_reach_both_files_by_full_or_leaf_name():
     device, technology = load_parameters(
         "taox", "lp16", ["g_max_s=100u", "column.r_wire_ohm_per_cell=2.5", "vdd_v=0.95", "rows=64"]
@@ -185,5 +218,5 @@ def test_users_own_cards_are_found_beside_the_technology_file(tmp_path):
 def test_missing_cards_are_explained(tmp_path):
     path = tmp_path / "own.toml"
     path.write_text(Technology.from_toml("lp16").to_toml().replace('"lp16.lib"', '"no.lib"'))
-    with pytest.raises(ParameterError, match=r"no.lib.*shipped cards: lp16.lib"):
+    with pytest.raises(ParameterError, match=r"no.lib.*shipped cards: cmos180.lib, lp16"):
         Technology.from_toml(path)
