@@ -19,6 +19,7 @@ from behavioral.products import ProductModel
 from circuits.errors import ParameterError
 from system.attention import AnalogAttention, AnalogCache
 from system.calibration import Ranges, peaks
+from system.chip_store import ChipStore
 from system.layer_spec import QuantizedLinear
 from system.linear import AnalogLinear, Chip, Hardware, hardware_for
 from system.models.groups import convolve_bundles
@@ -98,7 +99,14 @@ class AnalogOps:
     ranges : calibrated ranges
     hardware : Hardware
     chip : Chip
+
+    Attributes
+    ----------
+    store : ChipStore or None
+        Where programmed layers are kept.
     """
+
+    store: ChipStore | None = None
 
     def __init__(self, tensors: Table[str, Array], ranges: Ranges, hardware: Hardware, chip: Chip):
         self._tensors = ChainMap[str, Array]({}, cast(MutableMapping[str, Array], tensors))
@@ -127,12 +135,26 @@ class AnalogOps:
         """Return a programmed layer; programs it when first asked."""
         layer = self.layers.get(name)
         if layer is None:
-            weight, bias = layer_tensors(self._tensors, name)
-            layer = AnalogLinear(
-                name, weight, bias, activation, self._ranges, self.hardware, self.chip
-            )
+            layer = self._program(name, activation)
             self.layers[name] = layer
         return layer
+
+    def _program(self, name: str, activation: Activation) -> AnalogLinear:
+        """Program a layer, or take it from where chips are kept."""
+        weight, bias = layer_tensors(self._tensors, name)
+
+        def new() -> AnalogLinear:
+            return AnalogLinear(
+                name, weight, bias, activation, self._ranges, self.hardware, self.chip
+            )
+
+        if self.store is None:
+            return new()
+        own = [self._ranges[key] for key in sorted(self._ranges) if key.startswith(f"{name}.")]
+        state = self.store.layer(
+            f"{name}.{activation}", [weight, bias, *own], lambda: new().state()
+        )
+        return AnalogLinear.from_state(state, self.hardware, self.chip)
 
     def multiply(self, name: str, a: Array, b: Array) -> Array:
         """Return exp(log a + log b) with signs; each channel's code spans its own range."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -15,6 +16,7 @@ from behavioral.threads import one_blas_thread
 from behavioral.variation import acam_model
 from circuits.errors import ParameterError
 from circuits.parameters import Device
+from system.chip_store import ChipStore
 from system.engine import AnalogOps, make_ops
 from system.linear import Chip
 from system.models.ops import FloatOps, Ops
@@ -85,7 +87,12 @@ def default_samples(network: Network) -> int:
 
 
 def arithmetic(
-    network: Network, library: Library | None, mode: str, chip: Chip, acam: Device | None = None
+    network: Network,
+    library: Library | None,
+    mode: str,
+    chip: Chip,
+    acam: Device | None = None,
+    chips_dir: Path | None = None,
 ) -> Ops:
     """Return the arithmetic of a mode; only "float" does without a library.
 
@@ -97,6 +104,8 @@ def arithmetic(
     chip : Chip
     acam : Device or None
         Card whose noise and stuck devices the ACAM units have, if not the library's.
+    chips_dir : Path or None
+        Folder in which programmed layers are kept, and from which they are mapped.
 
     Raises
     ------
@@ -110,6 +119,11 @@ def arithmetic(
     ops = make_ops(network, library, mode, chip)
     if acam is not None and isinstance(ops, AnalogOps):
         ops.hardware.acam = acam_model(replace(library, device=acam), network.mapping.spare_rows)
+    if chips_dir is not None and isinstance(ops, AnalogOps):
+        hardware = ops.hardware
+        ops.store = ChipStore(
+            chips_dir, library, acam, network.mapping.to_dict(), ops.chip, hardware.cells
+        )
     return ops
 
 
@@ -120,11 +134,12 @@ def score_chip(
     mode: str,
     chip: Chip,
     acam: Device | None = None,
+    chips_dir: Path | None = None,
 ) -> Score:
     """Program one chip and score a network on it; arguments as in `arithmetic`."""
     start = perf_counter()
     with one_blas_thread():
-        ops = arithmetic(network, library, mode, chip, acam)
+        ops = arithmetic(network, library, mode, chip, acam, chips_dir)
         value = network.score(ops, samples, f"{network.name} {mode} chip {chip.index}")
     counted = (
         (ops.counters.conversions, ops.counters.clipped) if isinstance(ops, AnalogOps) else (0, 0)
@@ -154,6 +169,7 @@ def evaluate(
     chips: int = 1,
     seed: int = 0,
     read_noise: Noise = "frozen",
+    chips_dir: Path | None = None,
 ) -> Result:
     """Score a network; only mode "noisy" differs from chip to chip.
 
@@ -166,12 +182,20 @@ def evaluate(
     chips : chips to program; one in every mode but "noisy".
     seed : keys the draws of all chips.
     read_noise : {"frozen", "per-read"}
+    chips_dir : as in `arithmetic`.
     """
     chosen = network.samples(samples)
     count = chips if mode == "noisy" else 1
     start = perf_counter()
     scores = [
-        score_chip(network, library, chosen, mode, Chip(seed, index, read_noise))
+        score_chip(
+            network,
+            library,
+            chosen,
+            mode,
+            Chip(seed, index, read_noise),
+            chips_dir=chips_dir,
+        )
         for index in range(count)
     ]
     seconds = perf_counter() - start

@@ -29,6 +29,7 @@ from system.layer_spec import (
     layer_spec,
     take_inside,
 )
+from system.layer_state import LayerState
 from system.models.ops import Activation, as_images
 from system.models.patches import Convolution
 from system.quantization import (
@@ -179,9 +180,7 @@ class AnalogLinear:
         self.spec, w = layer_spec(
             name, weight, bias, activation, ranges, hardware.mapping, hardware.tile_rows
         )
-        self.tiles = tiles(len(w), hardware.tile_rows)
-        self._seeds = [(*chip.stream(name, i), 2) for i in range(len(self.tiles))]
-        self.reads = [0] * len(self.tiles)  # samples so far: every read has noise of its own
+        self._cut(tiles(len(w), hardware.tile_rows))
         typical = ranges.get(f"{name}.rows")
         rows = (
             None if typical is None or not len(typical) else self.drive(typical.astype(np.float32))
@@ -189,12 +188,36 @@ class AnalogLinear:
         self.arrays = [self._program_tile(w[t], rows, i) for i, t in enumerate(self.tiles)]
         if hardware.mapping.output_trim and rows is not None:
             self.spec = self.spec.trimmed(self._mean_errors(w, rows))
-        self.digital_sum = hardware.mapping.partial_sums == "digital" and len(self.tiles) > 1
         self._stack = self._stacked()
         self.units = self._program_units()
         fine = self.spec.fine
         self.fine_unit = None if fine is None else self._program_function(fine, FINE_PART)
         self._conversions = self._lay_out()
+
+    @classmethod
+    def from_state(cls, state: LayerState, hardware: Hardware, chip: Chip) -> AnalogLinear:
+        """Return a layer that was programmed before."""
+        layer = cls.__new__(cls)
+        layer.hardware, layer.chip, layer.spec = hardware, chip, state.spec
+        layer._cut([slice(*part) for part in state.inputs])
+        layer.arrays = state.arrays()
+        layer._stack = state.stack(layer.arrays)
+        layer.units, layer.fine_unit = state.units, state.fine_unit
+        layer._conversions = layer._lay_out()
+        return layer
+
+    def state(self) -> LayerState:
+        """Return what programming left behind."""
+        return LayerState.of(
+            self.spec, self.arrays, self.tiles, self._stack, self.units, self.fine_unit
+        )
+
+    def _cut(self, parts: list[slice]) -> None:
+        """Split the inputs over row tiles; every read of each has noise of its own."""
+        self.tiles = parts
+        self._seeds = [(*self.chip.stream(self.spec.name, i), 2) for i in range(len(parts))]
+        self.reads = [0] * len(parts)  # samples so far
+        self.digital_sum = self.hardware.mapping.partial_sums == "digital" and len(parts) > 1
 
     def _program_tile(self, w: Float, rows: Float | None, tile: int) -> ProgrammedArray:
         mapping = self.hardware.mapping

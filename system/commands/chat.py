@@ -13,7 +13,14 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    from system.commands.options import add_corner, add_mode, add_model, count, temperature
+    from system.commands.options import (
+        add_chips_dir,
+        add_corner,
+        add_mode,
+        add_model,
+        count,
+        temperature,
+    )
 
     parser.epilog = "Messages are lines of the standard input; its end ends the chat."
     add_model(parser)
@@ -23,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tokens", type=count, default=200, help="of an answer, at most (default: 200)"
     )
     add_mode(parser)
+    add_chips_dir(parser)
     parser.add_argument(
         "--temperature", type=temperature, default=0.0, help="0 (default): the likeliest token"
     )
@@ -48,7 +56,8 @@ def run(args: argparse.Namespace) -> int:
         check_text(args.system, "--system")
     library = library_for(args.library, args.mode, args.corner)
     network = open_network(args, library)
-    ops = arithmetic(network, library, args.mode, Chip(args.seed, 0, args.read_noise))
+    chip = Chip(args.seed, 0, args.read_noise)
+    ops = arithmetic(network, library, args.mode, chip, chips_dir=args.chips_dir)
     sampling = Sampling(args.tokens, args.temperature, args.seed)
     chat = Chat(network, ops, sampling, args.system)
     if args.mode in ("ideal-analog", "noisy"):

@@ -7,13 +7,21 @@ import argparse
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    from system.commands.options import add_corner, add_mode, add_model, count, temperature
+    from system.commands.options import (
+        add_chips_dir,
+        add_corner,
+        add_mode,
+        add_model,
+        count,
+        temperature,
+    )
 
     add_model(parser)
     add_corner(parser)
     parser.add_argument("--prompt", required=True, metavar="TEXT")
     parser.add_argument("--tokens", type=count, default=40, help="at most (default: 40)")
     add_mode(parser)
+    add_chips_dir(parser)
     parser.add_argument(
         "--temperature", type=temperature, default=0.0, help="0 (default): the likeliest token"
     )
@@ -37,7 +45,8 @@ def run(args: argparse.Namespace) -> int:
     out = output_file(args.json, "--json") if args.json else None
     library = library_for(args.library, args.mode, args.corner)
     network = open_network(args, library)
-    ops = arithmetic(network, library, args.mode, Chip(args.seed, 0, args.read_noise))
+    chip = Chip(args.seed, 0, args.read_noise)
+    ops = arithmetic(network, library, args.mode, chip, chips_dir=args.chips_dir)
     pieces = generate(
         network, ops, args.prompt, tokens=args.tokens, temperature=args.temperature, seed=args.seed
     )

@@ -7,12 +7,13 @@ import argparse
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    from system.commands.options import add_corner, add_mode, add_model, count
+    from system.commands.options import add_chips_dir, add_corner, add_mode, add_model, count
 
     add_model(parser)
     add_corner(parser)
     add_mode(parser)
     add_variation(parser)
+    add_chips_dir(parser)
     parser.add_argument(
         "--samples", type=count,
         help="images (default: 10000), or windows of 256 tokens (default: 16)",
@@ -58,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
         mode=args.mode,
         samples=args.samples or default_samples(network),
         chips=args.chips,
+        chips_dir=args.chips_dir,
         seed=args.seed,
         read_noise=args.read_noise,
     )

@@ -86,6 +86,15 @@ def add_mode(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_chips_dir(parser: argparse.ArgumentParser) -> None:
+    """Declare where programmed chips are kept."""
+    parser.add_argument(
+        "--chips-dir", metavar="DIR", type=Path,
+        help="keep programmed chips in this folder, and map them from it the next time (SmolLM2: "
+        "2 GB a chip)",
+    )  # fmt: skip
+
+
 def add_corner(parser: argparse.ArgumentParser) -> None:
     """Declare which tables of the library are used."""
     parser.add_argument(

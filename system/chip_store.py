@@ -1,0 +1,91 @@
+"""Programmed layers kept in a folder, and mapped into memory from there."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import behavioral
+import system
+from behavioral import mapped
+from circuits.errors import FormatError, NldpeError
+from system.layer_state import CLASSES, LayerState
+from system.quantization import Float
+
+
+class ChipStore:
+    """The layers of programmed chips, a file each, named after everything that decides their bytes.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if it is not there.
+    parts
+        What all layers of this run have in common: library, mapping, chip, devices.
+
+    Raises
+    ------
+    NldpeError
+        The folder cannot be made or written.
+    """
+
+    def __init__(self, folder: Path, *parts: Any):
+        self.folder = folder
+        self._common = mapped.digest([_sources(), *parts])
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise NldpeError(f"cannot keep chips in {folder}: {error.strerror}") from error
+
+    def layer(
+        self, name: str, inputs: Sequence[Float | None], program: Callable[[], LayerState]
+    ) -> LayerState:
+        """Return a layer as it is kept; programs and keeps it first if it is not there.
+
+        Parameters
+        ----------
+        name : str
+        inputs : arrays that decide the layer: weights, bias, ranges
+        program : makes the layer
+
+        Raises
+        ------
+        NldpeError
+            The folder cannot be written, or the disk is full.
+        """
+        key = mapped.digest([self._common, name, *inputs])
+        place = self.folder / f"{re.sub(r'[^A-Za-z0-9._-]', '_', name)[-100:]}-{key[:16]}.h5"
+        kept = self._read(place, key)
+        if kept is not None:
+            return kept
+        state = program()
+        try:
+            mapped.write(place, state, key)
+        except OSError as error:
+            raise NldpeError(
+                f"cannot keep layer {name} in {self.folder}: {error}; free some space, name "
+                "another folder, or leave --chips-dir out"
+            ) from error
+        return self._read(place, key) or state
+
+    def _read(self, place: Path, key: str) -> LayerState | None:
+        """Return what is kept; a damaged file counts as missing, and is written anew."""
+        if not place.exists():
+            return None
+        try:
+            found = mapped.read(place, CLASSES, key)
+        except FormatError:
+            return None
+        return found if isinstance(found, LayerState) else None
+
+
+@cache
+def _sources() -> str:
+    """Return a digest of the code that programs: another version gives other chips."""
+    folders = [Path(str(package.__file__)).parent for package in (behavioral, system)]
+    files = sorted(file for folder in folders for file in folder.rglob("*.py"))
+    return hashlib.blake2b(b"".join(file.read_bytes() for file in files)).hexdigest()
