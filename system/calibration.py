@@ -20,6 +20,10 @@ HALF = float(np.finfo(np.float16).max)
 FEW = 128  # inputs: the extremes of fewer say little about those to come
 # The fields of a mapping that `RangeRecorder` reads.
 RANGE_CHOICES = ("percentile", "input_blocks", "block_norm", "output_range")
+# Those that move windows: fine-tuned ones fit no others.
+WINDOW_CHOICES = (
+    *RANGE_CHOICES, "output_bits", "output_margin", "flat_margin", "output_lift", "line_start",
+)  # fmt: skip
 
 
 def tiles(rows: int, tile_rows: int) -> list[slice]:

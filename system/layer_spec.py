@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erf, expit
 
+from behavioral.windows import Windows
+from circuits.errors import CheckpointError
 from system.calibration import Ranges, need, tiles
 from system.models.ops import GELU_CUBE, GELU_SLOPE, Activation
 from system.quantization import (
@@ -47,6 +49,30 @@ FLAT_ABOVE = {"relu6": 6.0, "sigmoid": 8.0, "tanh": 4.0}
 
 
 Ends = tuple[Float, Float]
+IDENTITY = "acam.identity"  # key of the windows that units without a function share
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Windows that a group of columns shares, and where they lie on each column's data line.
+
+    Attributes
+    ----------
+    key : name of the windows in the ranges of a network, once they are tuned
+    columns : (n,) of the layer
+    windows : Windows
+    low, high : (n,) arguments of the function at the two ends of each data line
+    """
+
+    key: str
+    columns: NDArray[np.intp]
+    windows: Windows
+    low: Float
+    high: Float
+
+    def on_data_line(self) -> Ends:
+        """Return the bounds (n, rows) in u."""
+        return self.windows.on_data_line(self.low, self.high)
 
 
 @dataclass(frozen=True)
@@ -70,6 +96,7 @@ class LayerSpec:
     start: float = 0.0  # share of the data line below code 0
     fine: LayerSpec | None = None  # the second read-out range, `Mapping.output_fine`
     inside: Ends | None = None  # of a fine range: outputs of the first that lie in it
+    tuned: Ranges = field(default_factory=dict)  # windows fine-tuned for noise, by key
 
     def drive(self, x: Float) -> tuple[Float, Float | None]:
         """Return row drives (n, in) in [-1, 1] and the scale (n, 1) of every vector, if any."""
@@ -97,6 +124,48 @@ class LayerSpec:
     def coded(self, low: Float, high: Float) -> Ends:
         """Return the ends of the codes on a data line from `low` to `high`."""
         return low + np.float32(self.start) * (high - low), high
+
+    def placements(self, bits: int) -> list[Placement]:
+        """Return the windows of the activation: one set for all columns of equal output range."""
+        tops, group = np.unique(self.out_hi, return_inverse=True)
+        line = self.y_lo + self.bias
+        z_lo, z_hi = self.coded(line, self.y_hi + self.bias)
+        found = []
+        for i, top in enumerate(tops):
+            (of,) = np.nonzero(group == i)
+            exact = Windows.from_function(
+                FUNCTIONS[self.activation],
+                (float(z_lo[of].min()), float(z_hi[of].max())),
+                (float(self.out_lo[0]), float(top)),
+                bits=bits,
+            )
+            key = f"{self.name}.acam.{i}"
+            found.append(Placement(key, of, self._tuned(key, exact), line[of], z_hi[of]))
+        return found
+
+    def identity(self, bits: int) -> Placement:
+        """Return the windows of units that hand on the code of the data line."""
+        exact = Windows.from_function(FUNCTIONS[None], (0.0, 1.0), (0.0, 1.0), bits=bits)
+        ends = np.array([-self.start / (1.0 - self.start)]), np.array([1.0])
+        columns = np.arange(len(self.gain))
+        return Placement(IDENTITY, columns, self._tuned(IDENTITY, exact), *ends)
+
+    def _tuned(self, key: str, exact: Windows) -> Windows:
+        """Return the windows as fine-tuned, if they are; they must be of the same function."""
+        rows = self.tuned.get(key)
+        if rows is None:
+            return exact
+        ends = np.array([*exact.x_range, *exact.y_range])
+        kept = self.tuned.get(f"{key}.range", np.full(4, np.nan))
+        slack = 1e-3 * np.repeat([np.ptp(exact.x_range), np.ptp(exact.y_range)], 2)
+        same = rows.shape == (3, exact.rows) and np.array_equal(rows[2], exact.bit)
+        if not same or not (np.abs(kept - ends) <= slack).all():
+            raise CheckpointError(
+                f"the windows {key} of acam.h5 are {rows.shape[-1]} rows for arguments and values"
+                f" from {kept.tolist()}; the layer has {exact.rows} rows for {ends.tolist()}: tune"
+                " them again (nldpe finetune MODEL --steps acam) or remove acam.h5"
+            )
+        return replace(exact, lo=rows[0], hi=rows[1])
 
 
 def layer_spec(
@@ -164,6 +233,7 @@ def layer_spec(
         name, activation, codes, smoothing, gain, bias, y_lo, y_hi,
         out_lo.astype(np.float32), out_hi.astype(np.float32), tile[:, 0], tile[:, 1], blocks,
         mapping.block_norm, mapping.line_start,
+        tuned={key: ranges[key] for key in ranges if key.startswith((f"{name}.acam.", IDENTITY))},
     )  # fmt: skip
     return replace(spec, fine=_fine_range(spec, ranges, mapping)), w
 
@@ -191,7 +261,9 @@ def _fine_range(spec: LayerSpec, ranges: Ranges, mapping: Mapping) -> LayerSpec 
     elif mapping.output_range == "layer":
         out_lo, out_hi = np.full_like(out_lo, out_lo.min()), np.full_like(out_hi, out_hi.max())
     y_lo = y_lo - np.float32(spec.start / (1.0 - spec.start)) * (y_hi - y_lo)
-    return replace(spec, y_lo=y_lo, y_hi=y_hi, out_lo=out_lo, out_hi=out_hi, inside=inside)
+    return replace(
+        spec, y_lo=y_lo, y_hi=y_hi, out_lo=out_lo, out_hi=out_hi, inside=inside, tuned={}
+    )
 
 
 def _tops(top: NDArray[np.float64], low: Float, high: Float) -> Float:

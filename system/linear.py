@@ -18,13 +18,11 @@ from behavioral.programming import Noise
 from behavioral.stack import Stack
 from behavioral.threads import blocks, in_place, run_all
 from behavioral.variation import acam_model
-from behavioral.windows import Windows
 from system.calibration import Ranges, tiles
 from system.conversion import Conversion, RangedConversion
 from system.layer_spec import (
     FLAT_ABOVE,
     FLAT_BELOW,
-    FUNCTIONS,
     LayerSpec,
     layer_spec,
     take_inside,
@@ -264,30 +262,18 @@ class AnalogLinear:
         bits = self.hardware.mapping.output_bits
         if spec.activation is None and self.hardware.mapping.output_range == "column":
             return self._program_identity(part)
-        tops, group = np.unique(spec.out_hi, return_inverse=True)
-        line = spec.y_lo + spec.bias
-        z_lo, z_hi = spec.coded(line, spec.y_hi + spec.bias)
-        placed = []
-        for i, top in enumerate(tops):
-            low, high = z_lo[group == i], z_hi[group == i]
-            windows = Windows.from_function(
-                FUNCTIONS[spec.activation],
-                (float(low.min()), float(high.max())),
-                (float(spec.out_lo[0]), float(top)),
-                bits=bits,
-            )
-            placed.append((windows.bit, *windows.on_data_line(line[group == i], high)))
+        placed, group = [], np.zeros(len(spec.gain), np.intp)
+        for i, place in enumerate(spec.placements(bits)):
+            placed.append((place.windows.bit, *place.on_data_line()))
+            group[place.columns] = i
+        z_lo, _ = spec.coded(spec.y_lo + spec.bias, spec.y_hi + spec.bias)
         floor = FLAT_BELOW.get(spec.activation or "", -np.inf)
         flat = bool((z_lo <= floor + 1e-6).all())  # what falls below the line saturates as meant
         return self._program_windows(*_gather(placed, group), part, flat)
 
     def _program_identity(self, part: int) -> AcamUnit:
-        windows = Windows.from_function(
-            FUNCTIONS[None], (0.0, 1.0), (0.0, 1.0), bits=self.hardware.mapping.output_bits
-        )
-        start = self.spec.start
-        lo, hi = windows.on_data_line(-start / (1.0 - start), 1.0)
-        return self._program_windows(windows.bit, lo, hi, part)
+        place = self.spec.identity(self.hardware.mapping.output_bits)
+        return self._program_windows(place.windows.bit, *place.on_data_line(), part)
 
     def _program_windows(
         self, bit: NDArray[np.int64], lo: Float, hi: Float, part: int, flat: bool = False

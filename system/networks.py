@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from circuits.errors import CheckpointError, ParameterError
 from system import evaluation
-from system.calibration import RANGE_CHOICES, Ranges, calibrate
+from system.calibration import RANGE_CHOICES, WINDOW_CHOICES, Ranges, calibrate
 from system.data import datasets, sentences, vision
 from system.models.bert import Bert
 from system.models.classifier import KINDS, Classifier
@@ -23,6 +23,7 @@ from system.models.ops import FloatOps, Ops
 from system.quantization import Mapping
 from system.range_cache import load_ranges, range_key, store_ranges
 from system.weights import zoo
+from system.weights.acam_windows import is_windows
 from system.weights.adapter import is_adapter, load_adapter, merge
 from system.weights.checkpoint import Checkpoint, load_checkpoint
 
@@ -214,10 +215,22 @@ def load_network(
     if tile_rows is None:
         return network
     kept = Mapping.from_dict({**_default_mapping(checkpoint), **stated})
-    same = all(getattr(kept, key) == getattr(mapping, key) for key in RANGE_CHOICES)
-    if network.ranges and same and checkpoint.config.get("tile_rows") == tile_rows:
-        return network
-    return replace(network, ranges=measure_ranges(network, tile_rows))
+    measured = network.ranges and checkpoint.config.get("tile_rows") == tile_rows
+    if measured and _same(kept, mapping, RANGE_CHOICES):
+        return network if _same(kept, mapping, WINDOW_CHOICES) else _untuned(network)
+    return replace(_untuned(network), ranges=measure_ranges(network, tile_rows))
+
+
+def _same(one: Mapping, other: Mapping, choices: tuple[str, ...]) -> bool:
+    return all(getattr(one, key) == getattr(other, key) for key in choices)
+
+
+def _untuned(network: Network) -> Network:
+    """Return a network without the windows of acam.h5: its mapping is not the one they fit."""
+    ranges = {key: value for key, value in network.ranges.items() if not is_windows(key)}
+    if len(ranges) < len(network.ranges):
+        log.warning("%s: the windows of acam.h5 fit another mapping; not used.", network.name)
+    return replace(network, ranges=ranges)
 
 
 def _checked_types(values: dict[str, Any]) -> dict[str, Any]:

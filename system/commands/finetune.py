@@ -15,18 +15,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="lenet-mnist, llama-austen, resnet8-photo-digits, senet-photo-digits or minilm-rt",
     )
     parser.add_argument(
-        "--steps", default="float,naf", help="comma-separated: float, naf (default: both)"
+        "--steps",
+        default="float,naf",
+        help="comma-separated: float, naf, acam (default: float,naf); each starts from what the one"
+        " before it wrote",
     )
     parser.add_argument("--library", default=DEFAULT_LIBRARY, metavar="FILE.h5")
     parser.add_argument("--out", default="checkpoints", metavar="DIR")
     parser.add_argument("--seed", type=natural, default=1234)
     parser.add_argument("--float-steps", type=count, help="optimiser steps of float training")
     parser.add_argument("--naf-steps", type=count, help="optimiser steps of fine-tuning")
+    parser.add_argument(
+        "--acam-steps", type=count, help="optimiser steps of each set of ACAM windows"
+    )
     parser.add_argument("--data", metavar="PATH", help="your own copy of the data set")
 
 
 def run(args: argparse.Namespace) -> int:
     """Train and report the directories written."""
+    from dataclasses import replace
     from pathlib import Path
 
     from circuits.errors import NldpeError
@@ -45,14 +52,9 @@ def run(args: argparse.Namespace) -> int:
         return 0
     library = load_library(args.library)
     announce_compilation()
-    plan = Plan(
-        out,
-        library,
-        args.seed,
-        args.float_steps,
-        args.naf_steps,
-        data,
-    )
+    plan = Plan(out, library, args.seed, args.float_steps, args.naf_steps, data=data)
+    if args.acam_steps is not None:
+        plan = replace(plan, acam_steps=args.acam_steps)
     for place in finetune(args.model, args.steps.split(","), plan):
         print(f"{place}: written")
     return 0

@@ -1,4 +1,4 @@
-"""Recipes of the shipped checkpoints: float training, then noise-aware fine-tuning."""
+"""Recipes of the shipped checkpoints: float training, then fine-tuning of weights and windows."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ from system.models.classifier import KINDS, Classifier
 from system.models.lenet import Lenet
 from system.models.llama import Llama, LlamaConfig
 from system.models.ops import Ops
-from system.networks import CALIBRATION_WINDOWS
+from system.networks import CALIBRATION_WINDOWS, load_network
 from system.quantization import Mapping
 from system.tokenizer import train_tokenizer
-from system.training import convnets, naf, networks, photos, pretraining
+from system.training import convnets, naf, networks, photos, pretraining, windows
+from system.weights import acam_windows
 from system.weights.checkpoint import load_checkpoint, save_checkpoint
 
 log = logging.getLogger(__name__)
 
-STEPS = ("float", "naf")
+STEPS = ("float", "naf", "acam")
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Plan:
     library : the characterised circuits that NAF trains on
     seed : of initial weights, batches and chips
     float_steps, naf_steps : optimiser steps; None: the recipe's own
+    acam_steps : optimiser steps of every set of windows
     data : the user's own data set, or None
     """
 
@@ -50,6 +52,7 @@ class Plan:
     seed: int = 1234
     float_steps: int | None = None
     naf_steps: int | None = None
+    acam_steps: int = windows.STEPS
     data: Path | None = None
 
 
@@ -194,7 +197,7 @@ def finetune(model: str, steps: list[str], plan: Plan) -> list[Path]:
     ParameterError
         Unknown model or step.
     CheckpointError
-        Step "naf" without a float checkpoint to start from.
+        Step "naf" or "acam" without a checkpoint to start from.
     """
     if model not in RECIPES:
         raise ParameterError(f"no recipe for {model!r}; known: {', '.join(RECIPES)}")
@@ -216,7 +219,22 @@ def finetune(model: str, steps: list[str], plan: Plan) -> list[Path]:
         )  # fmt: skip
         recipe.tune(parameters, maker, count)
         written.append(_save(recipe, parameters, model, "naf", count))
+    if "acam" in steps:
+        written.append(_tune_windows(model, plan))
     return written
+
+
+def _tune_windows(model: str, plan: Plan) -> Path:
+    """Fine-tune the ACAM windows of a checkpoint whose weights are ready."""
+    place = plan.out / model
+    if not place.is_dir():
+        raise CheckpointError(
+            f"{place} does not exist; make it first: nldpe finetune {model} --steps float,naf"
+        )
+    rows = plan.library.technology.column.rows
+    network = load_network(str(place), tile_rows=rows, data=plan.data)
+    windows.tune_network(network, plan.library, place, steps=plan.acam_steps, seed=plan.seed)
+    return place / acam_windows.FILE
 
 
 def _load_float(recipe: Recipe) -> networks.Parameters:

@@ -2,8 +2,9 @@
 
 A directory holds config.json, model.safetensors (or several with model.safetensors.index.json, or
 torch's pytorch_model.bin),
-tokenizer.json for language models, and any further *.json (metrics, provenance). Tensors named
-"analog..." belong to the analog execution (ranges, windows), not to the network.
+tokenizer.json for language models, acam.h5 if windows of ACAM units were fine-tuned, and any
+further *.json (metrics, provenance). Tensors named "analog..." belong to the analog execution
+(ranges), not to the network.
 """
 
 import difflib
@@ -26,7 +27,7 @@ from system.models import classifier, language
 from system.models.classifier import Classifier, Kind
 from system.models.language import TextModel
 from system.tokenizer import load_tokenizer
-from system.weights import gguf
+from system.weights import acam_windows, gguf
 from system.weights.state_dict import read_state_dict
 
 Array = NDArray[np.float32]
@@ -60,7 +61,8 @@ class Checkpoint:
     ----------
     config : content of config.json; keys unknown to the network are kept.
     tensors : the network's parameters, float32.
-    analog : tensors of the analog execution, without their "analog." prefix, as stored.
+    analog : tensors of the analog execution, without their "analog." prefix, as stored, and the
+        windows of acam.h5.
     extra : content of every further JSON file, by its name without ".json".
     tokenizer, chat_template : of a language model, when it has them.
     """
@@ -102,6 +104,9 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         for name in sorted(stored)
         if name.startswith(ANALOG_PREFIX)
     }
+    if (path / acam_windows.FILE).exists():
+        for key, windows in acam_windows.read_windows(path / acam_windows.FILE)[0].items():
+            analog |= windows.to_ranges(key)
     tensors = check_tensors(_drop_redundant(stored, config, expected), expected, str(path))
     tokenizer = path / "tokenizer.json"
     return Checkpoint(
