@@ -20,7 +20,7 @@ from circuits.errors import ParameterError
 from system.attention import AnalogAttention, AnalogCache
 from system.calibration import Ranges, peaks
 from system.chip_store import ChipStore
-from system.layer_spec import QuantizedLinear
+from system.layer_spec import IDENTITY, QuantizedLinear
 from system.linear import AnalogLinear, Chip, Hardware, hardware_for
 from system.models.groups import convolve_bundles
 from system.models.ops import Activation, Array, Cache, FloatOps, Mask, Ops
@@ -150,7 +150,8 @@ class AnalogOps:
 
         if self.store is None:
             return new()
-        own = [self._ranges[key] for key in sorted(self._ranges) if key.startswith(f"{name}.")]
+        mine = (f"{name}.", IDENTITY)
+        own = [self._ranges[key] for key in sorted(self._ranges) if key.startswith(mine)]
         state = self.store.layer(
             f"{name}.{activation}", [weight, bias, *own], lambda: new().state()
         )

@@ -126,6 +126,10 @@ class Network:
         tokens = self.encode(self._training_text()[1])
         return Samples(evaluation.text_windows(tokens, count), None)
 
+    def training_tokens(self) -> NDArray[np.int64]:
+        """Return the tokens of the training text, but for the part on which settings are chosen."""
+        return self.encode(self._training_text()[0])
+
     def _training_text(self) -> tuple[str, str]:
         """Return the part for calibration and the part for choosing settings."""
         text = datasets.austen(self.data).train

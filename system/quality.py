@@ -16,7 +16,7 @@ from system.chat_template import Message
 from system.data.texts import HELD_OUT
 from system.generation import language_model
 from system.models.ops import Array, FloatOps, Ops
-from system.networks import Network
+from system.networks import Network, load_network
 
 QUESTIONS = (
     "What is the capital of France?",
@@ -121,6 +121,14 @@ def kept_answers(network: Network, ops: Ops, answers: Sequence[Answer]) -> float
     return kept / len(answers)
 
 
+def _published_tensors(network: Network) -> Mapping[str, Array]:
+    """Return a network's tensors; of one with an adapter those of its base."""
+    if "adapter" not in network.checkpoint.config:
+        return network.model.tensors
+    base = network.checkpoint.config["base"]
+    return load_network(base, tile_rows=None, data=network.data).model.tensors
+
+
 class Examination:
     """Texts and questions, and what float32 makes of them.
 
@@ -137,7 +145,7 @@ class Examination:
             name: evaluation.text_windows(network.encode(read(network.data)), samples)
             for name, read in HELD_OUT.items()
         }
-        self.exact = FloatOps(network.model.tensors)
+        self.exact = FloatOps(_published_tensors(network))
         asks = network.checkpoint.chat_template is not None
         self.answers = exact_answers(network, self.exact) if asks else []
 

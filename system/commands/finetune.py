@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+ADAPTER_STEPS = 300
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
@@ -12,7 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model",
         metavar="MODEL",
-        help="lenet-mnist, llama-austen, resnet8-photo-digits, senet-photo-digits or minilm-rt",
+        help="lenet-mnist, llama-austen, resnet8-photo-digits, senet-photo-digits or minilm-rt; "
+        "smollm2-135m, or the path of a Llama: a low-rank adapter for its weights",
     )
     parser.add_argument(
         "--steps",
@@ -40,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
     from system.commands.options import announce_compilation, load_library, output_folder
 
     try:
+        from system.training.adapters import AdapterPlan, train_adapter
         from system.training.heads import HEADS, train_head
         from system.training.recipes import Plan, finetune
     except ModuleNotFoundError as error:
@@ -52,6 +56,12 @@ def run(args: argparse.Namespace) -> int:
         return 0
     library = load_library(args.library)
     announce_compilation()
+    if args.model == "smollm2-135m" or Path(args.model).exists():
+        if args.steps != "naf":
+            raise NldpeError(f"{args.model} is trained already; give --steps naf for its adapter")
+        adapter = AdapterPlan(args.naf_steps or ADAPTER_STEPS, seed=args.seed)
+        print(f"{train_adapter(args.model, out, library, adapter, data)}: written")
+        return 0
     plan = Plan(out, library, args.seed, args.float_steps, args.naf_steps, data=data)
     if args.acam_steps is not None:
         plan = replace(plan, acam_steps=args.acam_steps)

@@ -37,6 +37,7 @@ TALKING = (
     "system.networks",
     "system.sweep.study",
     "system.quality_study",
+    "system.training.adapters",
 )
 RESUMABLE = ("characterize", "validate", "demo", "sweep", "explore", "accuracy", "quality")
 RECORDED = ("infer", "validate", "cost", "finetune")  # with --run; sweeps always are

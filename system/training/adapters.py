@@ -33,10 +33,10 @@ from system.inference import release_memory
 from system.linear import AnalogLinear, Chip, hardware_for
 from system.models.llama import Llama
 from system.models.ops import Activation
-from system.networks import Network
+from system.networks import Network, load_network
 from system.quantization import block_scale
 from system.training import naf, networks, pretraining
-from system.weights.adapter import Pairs
+from system.weights.adapter import Pairs, save_adapter
 
 log = logging.getLogger(__name__)
 
@@ -273,3 +273,41 @@ class AdapterTraining:
 
 def _copy(pairs: dict[str, Pair]) -> dict[str, Pair]:
     return {name: (d.detach().clone(), u.detach().clone()) for name, (d, u) in pairs.items()}
+
+
+def train_adapter(
+    model: str, out: Path, library: Library, plan: AdapterPlan, data: Path | None = None
+) -> Path:
+    """Train an adapter for a Llama and write it; an interrupted training goes on.
+
+    Parameters
+    ----------
+    model : a network's name or path.
+    out : folder that receives NAME-naf, and NAME-naf.training while it is trained.
+    library : the characterised circuits.
+    plan : AdapterPlan
+    data : the user's own text, or None.
+
+    Returns
+    -------
+    Path
+        The directory written.
+    """
+    network = load_network(model, tile_rows=library.technology.column.rows, data=data)
+    tokens = network.training_tokens()
+    place = out / f"{Path(model).stem}-naf"
+    kept = place.with_name(f"{place.name}.training")
+    training = AdapterTraining(network, library, tokens, plan, kept)
+    training.run(report=lambda step, loss: log.info("step %d: divergence %.4f", step + 1, loss))
+    provenance = {
+        "command": f"nldpe finetune {model} --steps naf --naf-steps {plan.steps} "
+        f"--seed {plan.seed}",
+        "plan": asdict(plan),
+        "losses": training.losses,
+        "library_sha256": library.sha256,
+        "tokens": plan.steps * plan.length,
+    }
+    config = {"model_type": "llama", "base": model, "adapter": {"rank": plan.rank}}
+    save_adapter(place, config, training.result(), provenance)
+    kept.unlink()
+    return place

@@ -12,15 +12,17 @@ from safetensors.numpy import load_file, save_file  # noqa: E402
 from behavioral.library import Library  # noqa: E402
 from circuits.errors import CheckpointError  # noqa: E402
 from system.calibration import calibrate  # noqa: E402
+from system.commands.main import main  # noqa: E402
 from system.engine import AnalogOps  # noqa: E402
 from system.linear import Chip, Hardware  # noqa: E402
 from system.models.ops import FloatOps  # noqa: E402
-from system.networks import load_network  # noqa: E402
+from system.networks import Network, load_network  # noqa: E402
 from system.quantization import Mapping  # noqa: E402
 from system.training import networks  # noqa: E402
 from system.training.adapters import AdaptedOps, AdapterPlan, AdapterTraining  # noqa: E402
 from system.weights.adapter import WEIGHTS, save_adapter  # noqa: E402
-from tests.system.tiny_llama import tiny_network  # noqa: E402
+from system.weights.checkpoint import save_checkpoint  # noqa: E402
+from tests.system.tiny_llama import CONFIG, tiny_network  # noqa: E402
 
 LLAMA = "llama-austen-float"
 LAYER = "model.layers.1.mlp.down_proj"
@@ -141,3 +143,31 @@ def interrupt(step, last):
     """Stop as Ctrl-C does, after `last` steps are kept."""
     if step == last:
         raise KeyboardInterrupt
+
+
+@pytest.mark.ngspice
+def test_finetune_writes_an_adapter_that_infer_reads(quick_library, tmp_path, monkeypatch, capsys):
+    library = Library.from_hdf5(quick_library)
+    rows = library.technology.column.rows
+    tiny = tiny_network(rows, output_range="column")
+    save_checkpoint(
+        tmp_path / "tiny",
+        {**CONFIG.to_dict(), "mapping": tiny.mapping.to_dict(), "tile_rows": rows},
+        {name: tiny.model.tensors[name] for name in CONFIG.shapes()},
+        analog=tiny.ranges,
+    )
+    tokens = np.random.default_rng(3).integers(0, 48, size=600)
+    monkeypatch.setattr(Network, "training_tokens", lambda self: tokens)
+    common = ["--library", str(quick_library), "--out", str(tmp_path), "--naf-steps", "2"]
+    assert main(["finetune", str(tmp_path / "tiny"), "--steps", "naf", *common]) == 0
+    written = tmp_path / "tiny-naf"
+    assert f"{written}: written" in capsys.readouterr().out
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["tiny", "tiny-naf"]
+    origin = json.loads((written / "provenance.json").read_text())
+    assert (len(origin["losses"]), origin["tokens"]) == (2, 512)
+    network = load_network(str(written), tile_rows=None)
+    weight = "model.layers.0.mlp.up_proj.weight"
+    change = np.abs(network.model.tensors[weight] - tiny.model.tensors[weight]).max()
+    assert 0 < change < 0.1
+    assert main(["finetune", str(tmp_path / "tiny"), *common]) == 1
+    assert "give --steps naf for its adapter" in capsys.readouterr().err
