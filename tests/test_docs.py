@@ -1,14 +1,20 @@
 """The documents lead where they say."""
 
+import json
 import re
+import shlex
 from collections import Counter
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
+from system.commands.main import COMMANDS, build_parser
+
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")]
+DOCUMENTS = [
+    *ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("docs/**/*.ipynb"),
+]  # fmt: skip
 
 
 def test_relative_links_of_the_documents_exist():
@@ -30,3 +36,45 @@ def test_schematics_show_every_device_of_their_netlists(drawing, circuit):
     devices = Counter(line.split()[0] for line in lines if re.match(r"[xmrc]\d", line))
     assert devices
     assert not devices - drawn
+
+
+COMMANDED = [
+    p for p in [*DOCUMENTS, *ROOT.glob("docs/circuits/*.py"), *ROOT.glob("examples/*.py")]
+    if p.name != "CHANGELOG.md"
+]  # fmt: skip
+# what the documents write for a value of the reader's own
+PLACEHOLDERS = {"MODE": "noisy", "N": "3"}
+
+
+MENTIONED = (["fit"], ["--corners"], ["--map"])
+
+
+def command_lines(path):
+    """Yield the words of every `nldpe ...` of a document: own lines, and in backticks."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".ipynb":
+        text = "\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"])
+    text = text.replace("\\\n", " ")
+    own = re.findall(r"^\s*(?:\w+=\S+ )*(nldpe .*)", text, re.M)
+    for line in [*own, *re.findall(r"`(nldpe [^`]*)`", text)]:
+        if line.endswith(" ..."):
+            continue
+        line = re.split(r"\s[|>]|&&", re.sub(r"\[(-[^]]*)\]", r"\1", line))[0]
+        yield [PLACEHOLDERS.get(word, word) for word in shlex.split(line, comments=True)[1:]]
+
+
+def test_every_command_of_the_documents_is_accepted_by_its_parser(capsys):
+    refused, count = [], 0
+    for path in COMMANDED:
+        for words in command_lines(path):
+            if words[0] in COMMANDS and (len(words) == 1 or words[1:] in MENTIONED):
+                continue  # the name of a command or of its option, not a call
+            count += 1
+            try:
+                build_parser(next((w for w in words if w in COMMANDS), None)).parse_args(words)
+            except SystemExit as error:
+                if error.code:
+                    reason = capsys.readouterr().err.splitlines()[-1]
+                    refused.append(f"{path.relative_to(ROOT)}: {shlex.join(words)}: {reason}")
+    assert count > 100
+    assert not refused, "\n".join(refused)
