@@ -129,7 +129,12 @@ bench: install-dev  ## speed and accuracy bars of the design, one thread
 .PHONY: docs
 docs: .venv/.docs  ## the documentation as a site, build/site/index.html; a broken link fails
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
-	@echo "Open build/site/index.html"
+	@echo "Open build/site/index.html; searching needs a server: $(BIN)/mkdocs serve"
+
+.PHONY: notebooks
+notebooks: .venv/.docs simulator npm  ## run the notebooks of docs/ again and keep what they print
+	@$(TEST_ENVIRONMENT) $(BIN)/jupyter nbconvert --to notebook --execute --inplace \
+		--ExecutePreprocessor.record_timing=False docs/notebooks/*.ipynb
 
 .PHONY: clean
 clean:  ## remove what can be made again (not the download cache)

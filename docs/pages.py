@@ -76,6 +76,13 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     return LINK.sub(relink, markdown)
 
 
+def on_page_content(html: str, page: Page, **_: Any) -> str:
+    """Point links of notebooks, which mkdocs does not resolve, to pages."""
+    if not page.file.src_uri.endswith(".ipynb"):
+        return html
+    return re.sub(r'(href="(?!\w+:)[^"#]+)\.(md|ipynb)(?=["#])', r"\1.html", html)
+
+
 def _modules(folder: Path) -> Iterator[Path]:
     """Yield the public modules below a package; a package is its __init__.py."""
     for path in sorted(folder.rglob("*.py")):

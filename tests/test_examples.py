@@ -1,5 +1,7 @@
-"""The examples run, and print what their first lines promise, on a coarse library."""
+"""Examples run, and print what their first lines promise, on a coarse library; notebooks run."""
 
+import contextlib
+import json
 import runpy
 import sys
 from pathlib import Path
@@ -8,9 +10,11 @@ import numpy as np
 import pytest
 
 from behavioral.library import Library
+from circuits.cache import cache_root
 from circuits.parameters import load_parameters
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
 
 pytestmark = pytest.mark.ngspice
 
@@ -59,3 +63,41 @@ def test_column_against_ngspice(run, library):
     out = run("column_against_ngspice.py", *options)
     newton = next(line for line in out.splitlines() if line.startswith("Newton  error"))
     assert float(newton.split()[2]) < 0.5  # LSB rms: the cell table is the coarse one
+
+
+@pytest.fixture
+def run_cells(monkeypatch, quick_library, capsys):
+    """Return a function that runs a notebook's cells on the simulations of the coarse library."""
+    data, cache = cache_root() / "data", quick_library.parent / "quick-cache"
+    data.mkdir(parents=True, exist_ok=True)
+    monkeypatch.setenv("NLDPE_CACHE", str(cache))
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    with contextlib.suppress(FileExistsError):
+        (cache / "data").symlink_to(data, target_is_directory=True)
+
+    def cells(name):
+        notebook = json.loads((ROOT / "docs/notebooks" / name).read_text(encoding="utf-8"))
+        code = ["".join(x["source"]) for x in notebook["cells"] if x["cell_type"] == "code"]
+        space = {}
+        exec(compile("\n\n".join(code), name, "exec"), space)
+        return space, capsys.readouterr().out
+
+    return cells
+
+
+@pytest.mark.slow
+def test_the_notebook_recharacterise_finds_the_device_it_was_drawn_from(run_cells):
+    """The fit's own standard errors, times four; 200 digits know 99 % to 0.7 %, four sigma 3 %."""
+    space, _ = run_cells("recharacterise.ipynb")
+    found, drawn = space["fit"], space["taox"]
+    for law, key in ((found.write, "write_noise_log_scale"), (found.read, "read_noise_log_scale")):
+        assert abs(law.law.log_scale - getattr(drawn, key)) < 4 * law.log_scale_error
+    assert space["accuracy"]["noisy"] > 0.96
+
+
+@pytest.mark.slow
+def test_the_notebook_validate_passes_the_models_and_refuses_wrong_ones(run_cells):
+    space, out = run_cells("validate.ipynb")
+    assert space["held"]
+    assert not space["wrong_held"]
+    assert "--stimulus" in out
