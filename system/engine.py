@@ -8,8 +8,8 @@ every mode: embedding, normalisation, position encoding, residual adds, pooling 
 from __future__ import annotations
 
 from collections import ChainMap
+from collections.abc import Callable, MutableMapping
 from collections.abc import Mapping as Table
-from collections.abc import MutableMapping
 from typing import cast
 
 import numpy as np
@@ -104,9 +104,12 @@ class AnalogOps:
     ----------
     store : ChipStore or None
         Where programmed layers are kept.
+    move : callable or None
+        Takes a programmed layer to where it is computed.
     """
 
     store: ChipStore | None = None
+    move: Callable[[AnalogLinear], AnalogLinear] | None = None
 
     def __init__(self, tensors: Table[str, Array], ranges: Ranges, hardware: Hardware, chip: Chip):
         self._tensors = ChainMap[str, Array]({}, cast(MutableMapping[str, Array], tensors))
@@ -136,6 +139,8 @@ class AnalogOps:
         layer = self.layers.get(name)
         if layer is None:
             layer = self._program(name, activation)
+            if self.move is not None:
+                layer = self.move(layer)
             self.layers[name] = layer
         return layer
 

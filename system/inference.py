@@ -24,6 +24,25 @@ from system.networks import Network, Samples
 
 
 @dataclass(frozen=True)
+class Execution:
+    """How the analog modes are computed; results do not depend on it.
+
+    Attributes
+    ----------
+    chips_dir : Path or None
+        Folder in which programmed layers are kept, and from which they are mapped.
+    device : str or None
+        Device of torch for layers, "cpu" or "cuda"; None: the kernels.
+    """
+
+    chips_dir: Path | None = None
+    device: str | None = None
+
+
+HERE = Execution()
+
+
+@dataclass(frozen=True)
 class Result:
     """What `nldpe infer` reports.
 
@@ -92,7 +111,7 @@ def arithmetic(
     mode: str,
     chip: Chip,
     acam: Device | None = None,
-    chips_dir: Path | None = None,
+    execution: Execution = HERE,
 ) -> Ops:
     """Return the arithmetic of a mode; only "float" does without a library.
 
@@ -104,8 +123,7 @@ def arithmetic(
     chip : Chip
     acam : Device or None
         Card whose noise and stuck devices the ACAM units have, if not the library's.
-    chips_dir : Path or None
-        Folder in which programmed layers are kept, and from which they are mapped.
+    execution : Execution
 
     Raises
     ------
@@ -119,12 +137,24 @@ def arithmetic(
     ops = make_ops(network, library, mode, chip)
     if acam is not None and isinstance(ops, AnalogOps):
         ops.hardware.acam = acam_model(replace(library, device=acam), network.mapping.spare_rows)
-    if chips_dir is not None and isinstance(ops, AnalogOps):
-        hardware = ops.hardware
-        ops.store = ChipStore(
-            chips_dir, library, acam, network.mapping.to_dict(), ops.chip, hardware.cells
-        )
+    if isinstance(ops, AnalogOps):
+        _place(ops, network, execution, library, acam)
     return ops
+
+
+def _place(ops: AnalogOps, network: Network, execution: Execution, *parts: Any) -> None:
+    """Say where layers are kept and computed; `parts` decide the chip too."""
+    if execution.chips_dir is not None:
+        kept = (network.mapping.to_dict(), ops.chip, ops.hardware.cells)
+        ops.store = ChipStore(execution.chips_dir, *parts, *kept)
+    if execution.device is not None:
+        try:
+            from system.torch_linear import mover
+        except ModuleNotFoundError as error:
+            raise ParameterError(
+                f"--device needs {error.name}; install the extra: pip install 'nldpe-cosim[train]'"
+            ) from error
+        ops.move = mover(execution.device)
 
 
 def score_chip(
@@ -134,12 +164,12 @@ def score_chip(
     mode: str,
     chip: Chip,
     acam: Device | None = None,
-    chips_dir: Path | None = None,
+    execution: Execution = HERE,
 ) -> Score:
     """Program one chip and score a network on it; arguments as in `arithmetic`."""
     start = perf_counter()
     with one_blas_thread():
-        ops = arithmetic(network, library, mode, chip, acam, chips_dir)
+        ops = arithmetic(network, library, mode, chip, acam, execution)
         value = network.score(ops, samples, f"{network.name} {mode} chip {chip.index}")
     counted = (
         (ops.counters.conversions, ops.counters.clipped) if isinstance(ops, AnalogOps) else (0, 0)
@@ -169,7 +199,7 @@ def evaluate(
     chips: int = 1,
     seed: int = 0,
     read_noise: Noise = "frozen",
-    chips_dir: Path | None = None,
+    execution: Execution = HERE,
 ) -> Result:
     """Score a network; only mode "noisy" differs from chip to chip.
 
@@ -182,7 +212,7 @@ def evaluate(
     chips : chips to program; one in every mode but "noisy".
     seed : keys the draws of all chips.
     read_noise : {"frozen", "per-read"}
-    chips_dir : as in `arithmetic`.
+    execution : as in `arithmetic`.
     """
     chosen = network.samples(samples)
     count = chips if mode == "noisy" else 1
@@ -194,7 +224,7 @@ def evaluate(
             chosen,
             mode,
             Chip(seed, index, read_noise),
-            chips_dir=chips_dir,
+            execution=execution,
         )
         for index in range(count)
     ]

@@ -130,6 +130,15 @@ def _tail(state, edge):
 
 
 @njit(cache=True)
+def tails(states, edges):
+    """Draw a normal beyond each edge: what :func:`add_noise` does in the outermost strata."""
+    out = np.empty(states.size, np.float32)
+    for i in range(states.size):
+        out[i] = _tail(states[i], edges[i])
+    return out
+
+
+@njit(cache=True)
 def _quick_normals(key, first, table, words, out):
     """Fill ``out`` with normals: inverse distribution, linear in 4096 strata of equal probability.
 

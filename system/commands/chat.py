@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     from system.commands.options import (
-        add_chips_dir,
         add_corner,
+        add_execution,
         add_mode,
         add_model,
         count,
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tokens", type=count, default=200, help="of an answer, at most (default: 200)"
     )
     add_mode(parser)
-    add_chips_dir(parser)
+    add_execution(parser)
     parser.add_argument(
         "--temperature", type=temperature, default=0.0, help="0 (default): the likeliest token"
     )
@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
     from system.chat import Chat, to_dict
     from system.commands.options import (
         check_text,
+        execution,
         library_for,
         open_network,
         output_file,
@@ -57,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     library = library_for(args.library, args.mode, args.corner)
     network = open_network(args, library)
     chip = Chip(args.seed, 0, args.read_noise)
-    ops = arithmetic(network, library, args.mode, chip, chips_dir=args.chips_dir)
+    ops = arithmetic(network, library, args.mode, chip, execution=execution(args))
     sampling = Sampling(args.tokens, args.temperature, args.seed)
     chat = Chat(network, ops, sampling, args.system)
     if args.mode in ("ideal-analog", "noisy"):

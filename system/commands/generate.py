@@ -8,8 +8,8 @@ import argparse
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     from system.commands.options import (
-        add_chips_dir,
         add_corner,
+        add_execution,
         add_mode,
         add_model,
         count,
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompt", required=True, metavar="TEXT")
     parser.add_argument("--tokens", type=count, default=40, help="at most (default: 40)")
     add_mode(parser)
-    add_chips_dir(parser)
+    add_execution(parser)
     parser.add_argument(
         "--temperature", type=temperature, default=0.0, help="0 (default): the likeliest token"
     )
@@ -32,6 +32,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the prompt and stream its continuation."""
     from system.commands.options import (
         check_text,
+        execution,
         library_for,
         open_network,
         output_file,
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     library = library_for(args.library, args.mode, args.corner)
     network = open_network(args, library)
     chip = Chip(args.seed, 0, args.read_noise)
-    ops = arithmetic(network, library, args.mode, chip, chips_dir=args.chips_dir)
+    ops = arithmetic(network, library, args.mode, chip, execution=execution(args))
     pieces = generate(
         network, ops, args.prompt, tokens=args.tokens, temperature=args.temperature, seed=args.seed
     )

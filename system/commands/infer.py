@@ -7,13 +7,13 @@ import argparse
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    from system.commands.options import add_chips_dir, add_corner, add_mode, add_model, count
+    from system.commands.options import add_corner, add_execution, add_mode, add_model, count
 
     add_model(parser)
     add_corner(parser)
     add_mode(parser)
     add_variation(parser)
-    add_chips_dir(parser)
+    add_execution(parser)
     parser.add_argument(
         "--samples", type=count,
         help="images (default: 10000), or windows of 256 tokens (default: 16)",
@@ -41,7 +41,13 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate and print one line."""
     from behavioral.variation import vary
     from circuits.errors import ParameterError
-    from system.commands.options import library_for, open_network, output_file, write_json
+    from system.commands.options import (
+        execution,
+        library_for,
+        open_network,
+        output_file,
+        write_json,
+    )
     from system.inference import default_samples, evaluate
 
     out = output_file(args.json, "--json") if args.json else None
@@ -59,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         mode=args.mode,
         samples=args.samples or default_samples(network),
         chips=args.chips,
-        chips_dir=args.chips_dir,
+        execution=execution(args),
         seed=args.seed,
         read_noise=args.read_noise,
     )

@@ -14,6 +14,7 @@ from system.files import write_text as write_text
 
 if TYPE_CHECKING:
     from behavioral.library import Library
+    from system.inference import Execution
     from system.networks import Network
 
 DEFAULT_LIBRARY = "library.h5"
@@ -86,13 +87,24 @@ def add_mode(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def add_chips_dir(parser: argparse.ArgumentParser) -> None:
-    """Declare where programmed chips are kept."""
+def add_execution(parser: argparse.ArgumentParser) -> None:
+    """Declare where programmed chips are kept, and what computes them."""
     parser.add_argument(
         "--chips-dir", metavar="DIR", type=Path,
         help="keep programmed chips in this folder, and map them from it the next time (SmolLM2: "
         "2 GB a chip)",
     )  # fmt: skip
+    parser.add_argument(
+        "--device", metavar="NAME",
+        help="let torch compute layers there: cpu, cuda (default: the kernels of this package)",
+    )  # fmt: skip
+
+
+def execution(args: argparse.Namespace) -> Execution:
+    """Return what these options say."""
+    from system.inference import Execution
+
+    return Execution(args.chips_dir, args.device)
 
 
 def add_corner(parser: argparse.ArgumentParser) -> None:
