@@ -151,6 +151,19 @@ def acam_models(
     return _parameters(values) + "\n".join(parts)
 
 
+def program_models(device: Device, technology: Technology) -> str:
+    """Return cards, parameters and subcircuits of a 1T1R cell with the device's dynamic RRAM."""
+    model, column = device.dynamics, technology.column
+    values = {
+        "w_access": column.w_access_m,
+        "l_access": column.l_access_m,
+        **model.parameters(technology.temperature_c),
+    }
+    cell = render("cell_program", terminals=model.terminals, nmos=technology.cards.nmos)
+    parts = [render(model.template), cell, cards_text(technology)]
+    return _parameters(values) + "\n".join(parts)
+
+
 def chunks(count: int, size: int) -> Iterable[slice]:
     """Yield slices of at most ``size`` that cover ``range(count)``, as even as possible."""
     pieces = max(1, math.ceil(count / size))

@@ -12,6 +12,7 @@ from importlib import resources
 from pathlib import Path
 from typing import ClassVar, Self, cast
 
+from circuits.dynamics import Dynamics, Programming, Stanford, Vteam
 from circuits.errors import ParameterError
 from circuits.readout_sizes import Amplifier, Readout
 from circuits.toml_file import (
@@ -32,6 +33,7 @@ __all__ = [
     "Column",
     "Device",
     "Process",
+    "Programming",
     "Readout",
     "Technology",
     "Wire",
@@ -167,13 +169,41 @@ class Device(TomlFile):
         "relative change of a conductance per kelvin above 27 C [1/K]", -0.005, 0.005, 0.0
     )
 
+    stanford: Stanford | None = section_key(Stanford, default=None)  # noqa: RUF009
+    vteam: Vteam | None = section_key(Vteam, default=None)  # noqa: RUF009
+    programming: Programming | None = section_key(Programming, default=None)  # noqa: RUF009
+
     folder = "devices"
 
     def temperature_factor(self, temperature_c: float) -> float:
         """Return the conductance at a temperature over the stated one, which is that at 27 C."""
         return 1.0 + self.g_temperature_per_k * (temperature_c - T_NOMINAL_C)
 
+    @property
+    def dynamics(self) -> Dynamics:
+        """The dynamic model of the device.
+
+        Raises
+        ------
+        ParameterError
+            The card has none.
+        """
+        model = self.stanford or self.vteam
+        if model is None:
+            raise ParameterError(
+                f"device {self.name!r} has no dynamic model: its file has neither a section"
+                " [stanford] nor [vteam]; sky130 and vteam have one"
+            )
+        return model
+
     def _check(self, where: str) -> None:
+        if self.stanford and self.vteam:
+            raise ParameterError(f"{where}: a device has [stanford] or [vteam], not both")
+        for model in (self.stanford, self.vteam):
+            if model and (fault := model.fault()):
+                raise ParameterError(f"{where}: {fault}")
+        if self.programming and (fault := self.programming.fault()):
+            raise ParameterError(f"{where}: {fault}")
         if self.g_min_s >= self.g_max_s:
             raise ParameterError(
                 f"{where}: g_min_s = {self.g_min_s:g} must be below g_max_s = {self.g_max_s:g}"

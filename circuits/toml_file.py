@@ -124,10 +124,11 @@ class TomlFile:
 def key_comments(text: str) -> dict[str, str]:
     """Return the comment that stands above each key of a TOML text, by full key.
 
-    A comment speaks for all keys that follow it without a blank line or another comment.
+    A comment speaks for all keys that follow it without a blank line or another comment; one above
+    a section for all of its keys.
     """
     found: dict[str, str] = {}
-    section, lines, fresh = "", list[str](), False
+    section, common, lines, fresh = "", list[str](), list[str](), False
     for line in text.splitlines():
         word = line.strip()
         if word.startswith("#"):
@@ -136,10 +137,10 @@ def key_comments(text: str) -> dict[str, str]:
             continue
         fresh = False
         if word.startswith("["):
-            section = word.strip("[] ") + "."
+            section, common = word.strip("[] ") + ".", lines
         key, equals, _ = word.partition("=")
-        if equals and lines:
-            found[section + key.strip()] = " ".join(lines)
+        if equals and (lines or common):
+            found[section + key.strip()] = " ".join([*common, *lines])
         elif not equals:
             lines = []
     return found

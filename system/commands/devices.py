@@ -1,4 +1,4 @@
-"""nldpe devices: list, show, compare, check and fit device cards."""
+"""nldpe devices: list, show, compare, check and fit device cards; write and read-disturb cells."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from circuits.parameters import Device
+
+FEWEST_TO_FIT = 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +33,54 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--base", default="ideal", metavar="NAME|FILE.toml",
         help="card of what the data do not tell (default: ideal, which leaves it out)",
     )  # fmt: skip
+    add_experiments(actions)
+
+
+def add_experiments(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare program and disturb, for devices with a dynamic model."""
+    from system.commands.options import count, natural
+
+    program = actions.add_parser(
+        "program",
+        help="write cells by pulses and reads in ngspice: spread and number of pulses",
+        description="Writes 1T1R cells, dynamic RRAM and transistor-level access device, to target "
+        "conductances by the pulses of the card's section [programming]. What was simulated before "
+        "comes from the cache, so that an interrupted run resumes.",
+    )
+    program.add_argument(
+        "--targets-us", default=None, metavar="A..B|LIST",
+        help="targets [uS], log-spaced or listed (default: the device's range)",
+    )  # fmt: skip
+    program.add_argument("--levels", type=count, default=8, help="targets of A..B (default: 8)")
+    program.add_argument("--cells", type=count, default=20, help="cells per target (default: 20)")
+    program.add_argument(
+        "--start-us", type=float, metavar="G", help="before the first pulse (default: g_max)"
+    )
+    program.add_argument("--seed", type=natural, default=0, help="of the spread between pulses")
+    disturb = actions.add_parser(
+        "disturb",
+        help="drift of states under reads, extrapolated from rates in ngspice",
+        description="Measures the rate of the state at the read voltage in ngspice and integrates "
+        "it over all reads (docs/devices.md says how and what is assumed).",
+    )
+    disturb.add_argument(
+        "--states-us", default=None, metavar="A..B|LIST",
+        help="states before the first read [uS] (default: four over the device's range)",
+    )  # fmt: skip
+    disturb.add_argument(
+        "--voltages-v", metavar="LIST",
+        help="of the row above the bit line (default: the technology's row swing, both signs)",
+    )  # fmt: skip
+    disturb.add_argument("--reads", type=float, default=1e6, help="how many (default: 1e6)")
+    for action, folder in ((program, "programmed"), (disturb, "disturbed")):
+        action.add_argument("card", metavar="NAME|FILE.toml", help="sky130 and vteam have a model")
+        action.add_argument("--technology", default="lp16", metavar="NAME|FILE.toml")
+        action.add_argument(
+            "--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE",
+            help="change one key of either card, for example programming.tolerance=0.02",
+        )  # fmt: skip
+        action.add_argument("--workers", type=count, help="ngspice processes (default: all cores)")
+        action.add_argument("--out", default=folder, metavar="DIR", help=f"(default: {folder})")
 
 
 def add_reading_actions(
@@ -59,8 +109,60 @@ def run(args: argparse.Namespace) -> int:
     elif args.action == "check":
         device = Device.from_toml(args.card)
         print(f"{args.card}: a valid device card, {device.name}\n{cards.describe_noise(device)}")
+    elif args.action == "program":
+        return program(args)
+    elif args.action == "disturb":
+        return disturb(args)
     else:
         print(fit(args))
+    return 0
+
+
+def program(args: argparse.Namespace) -> int:
+    """Write cells; 1 where some did not reach their target."""
+    import numpy as np
+
+    from circuits.parameters import load_parameters
+    from circuits.programming import program as write
+    from system import device_experiments as experiments
+    from system.commands.options import output_folder
+
+    device, technology = load_parameters(args.card, args.technology, args.overrides)
+    text = args.targets_us or f"{device.g_min_s * 1e6 * 1.01:g}..{device.g_max_s * 1e6 * 0.98:g}"
+    levels = experiments.read_levels(text, args.levels, "--targets-us")
+    targets, out = np.repeat(levels, args.cells), output_folder(args.out, "--out")
+    start = None if args.start_us is None else args.start_us * 1e-6
+    options = {"workers": args.workers, "progress": "ngspice"}
+    written = write(device, technology, targets, start_s=start, seed=args.seed, **options)
+    names = experiments.write_programming(out, written, device)
+    print(f"{experiments.describe_programming(written)}\n{out}: {', '.join(names)}")
+    if np.isfinite(written.g_s).sum() >= FEWEST_TO_FIT:
+        print(f"As a law of programming noise: nldpe devices fit {out}/measurements.csv"
+              f" --base {args.card} --out {device.name}-written.toml")  # fmt: skip
+    return 0 if written.done.all() else 1
+
+
+def disturb(args: argparse.Namespace) -> int:
+    """Print and write the drift of states under reads."""
+    from circuits.disturb import disturb as drift
+    from circuits.errors import ParameterError
+    from circuits.parameters import load_parameters
+    from system import device_experiments as experiments
+    from system.commands.options import output_folder
+
+    if not 10 <= args.reads <= 1e18:
+        raise ParameterError(f"--reads {args.reads:g} is out of range; permitted 10 to 1e18")
+    device, technology = load_parameters(args.card, args.technology, args.overrides)
+    text = args.states_us or f"{device.g_min_s * 1e6 * 1.1:g}..{device.g_max_s * 1e6 * 0.9:g}"
+    states = experiments.read_levels(text, 4, "--states-us")
+    voltages = experiments.read_voltages(args.voltages_v, technology)
+    out = output_folder(args.out, "--out")
+    found = drift(
+        device, technology, states, voltages, reads=args.reads,
+        workers=args.workers, progress="ngspice",
+    )  # fmt: skip
+    names = experiments.write_disturb(out, found, device)
+    print(f"{experiments.describe_disturb(found)}\n{out}: {', '.join(names)}")
     return 0
 
 

@@ -28,6 +28,8 @@ VALUES = {
     "technology.column.rows": "128",
     "technology.readout.amplifier": "two-stage",
 }
+# Used by experiments of their own: tests/circuits/test_dynamics.py, test_programming.py.
+EXPERIMENTS = ("device.stanford.", "device.vteam.", "device.programming.")
 # Settings without which a key has no effect.
 SHOWN = {
     ".amplifier.": "readout.amplifier=two-stage",
@@ -40,6 +42,7 @@ KEYS = [
     for key in parameter_keys()
     if key.rpartition(".")[2] not in (*LABELS, *RESULTS, *MISMATCH)
     and not any(word in key for word in NOISE)
+    and not key.startswith(EXPERIMENTS)
     and VALUES.get(key, "") is not None
 ]
 

@@ -120,6 +120,12 @@ def test_what_the_data_do_not_tell_comes_from_the_base_card(table, tmp_path):
         (["fit", "bad.csv", "--out", "d.toml", "--plot", "p.gif"], "permitted endings"),
         (["fit", "few.csv", "--out", "d.toml"], "2 measured deviations are too few"),
         (["show", "taoxx"], "nearest: taox"),
+        (["program", "taox"], "'taox' has no dynamic model"),
+        (["program", "sky130", "--targets-us", "5..x"], "write 1..90 or 1,10,90"),
+        (["program", "sky130", "--targets-us", "500"], "permitted 0.296 to 99.3 uS"),
+        (["program", "sky130", "--set", "v_set_v=9"], "must not exceed v_most_v"),
+        (["disturb", "sky130", "--reads", "1"], "permitted 10 to 1e18"),
+        (["disturb", "sky130", "--voltages-v", "9"], "permitted -5 to 5 V"),
     ],
 )
 def test_mistakes_end_in_a_message_and_no_file(arguments, message, tmp_path, monkeypatch, capsys):
@@ -129,3 +135,31 @@ def test_mistakes_end_in_a_message_and_no_file(arguments, message, tmp_path, mon
     assert main(["devices", *arguments]) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "d.toml").exists()
+    assert not list(tmp_path.glob("*/*.csv"))
+
+
+def test_a_section_that_one_card_lacks_shows_as_none(capsys):
+    assert main(["devices", "diff", "sky130", "vteam"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["stanford.tox_m", "m", "5e-09", "none"] in lines
+    assert ["vteam.r_on_ohm", "ohm", "none", "50"] in lines
+
+
+@pytest.mark.ngspice
+def test_program_and_disturb_write_tables_that_fit_reads(tmp_path, monkeypatch, capsys):
+    """Coarse pulses for time; `devices fit` takes the table of programmed states as it is."""
+    monkeypatch.setenv("NLDPE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    coarse = ["--set", "v_step_v=0.05", "--set", "tolerance=0.3", "--workers", "1"]
+    cells = ["--targets-us", "5,20", "--cells", "10", *coarse]
+    assert main(["devices", "program", "sky130", *cells]) == 0
+    assert "20 of 20 cells within the tolerance" in capsys.readouterr().out
+    fit = ["fit", "programmed/measurements.csv", "--base", "sky130", "--out", "w.toml"]
+    assert main(["devices", *fit]) == 0
+    assert np.isfinite(Device.from_toml("w.toml").write_noise_log_scale)
+    states = ["--states-us", "10", "--voltages-v", "0.8", "--workers", "1"]
+    assert main(["devices", "disturb", "sky130", *states]) == 0
+    table = (tmp_path / "disturbed/disturb.csv").read_text().splitlines()
+    rows = list(csv.DictReader(table))
+    assert float(rows[-1]["reads"]) == 1e6
+    assert 1e-6 < float(rows[-1]["change"]) < 1e-3
