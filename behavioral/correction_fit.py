@@ -22,7 +22,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from behavioral.cell import Cell
+from behavioral.cell import Cell, powers
 from behavioral.correction import Correction
 from behavioral.first_order import (
     OhmicArray,
@@ -34,6 +34,7 @@ from behavioral.first_order import (
     ohmic_array,
     on_the_line,
 )
+from behavioral.row_wires import Wires, fitted_laws
 
 Float32 = NDArray[np.float32]
 FloatArray = NDArray[np.float64]
@@ -56,8 +57,7 @@ def fit(
     span: float,
     pairs: list[tuple[Float32, Float32]],
     x: Float32,
-    r: float,
-    r_end: float,
+    wires: Wires,
     *,
     rest: float = 0.0,
     kind: Kind = "auto",
@@ -74,8 +74,8 @@ def fit(
         Normalised cell conductances of the positive and negative array, per group of columns.
     x : (samples, rows) float32 array
         Normalised inputs.
-    r, r_end : float
-        Normalised wire resistance per cell, and after the last one.
+    wires : Wires
+        Normalised resistances.
     rest : float
         Voltage of the virtual ground, normalised.
     kind : "pointwise", "fitted", "fine" or "auto"
@@ -84,13 +84,21 @@ def fit(
         then miss the bar, with fitted gains; if they still do, with the second product, of few
         rows or of all; and with all terms only if nothing else is good enough.
     """
-    column = _Column.of(cell, span, pairs, x, r, r_end)
+    column = _Column.of(cell, span, pairs, x, wires)
     inputs = x - np.float32(rest)
+    whole = column.outputs(inputs, wires) if wires.r_row else None
+
+    def target_of(some: _Column, chosen: Rows | slice = slice(None)) -> FloatArray:
+        if whole is not None:  # columns of resistive rows cannot be looked at on their own
+            return whole[:, chosen]
+        return first_order(cell, some.pairs, inputs, wires.r, wires.r_end)
+
     rows: list[Rows] = []
     missed: list[tuple[float, float]] = []
     if kind == "auto":
-        some = column.some(SAMPLED)
-        target = first_order(cell, some.pairs, inputs, r, r_end)
+        chosen = column.evenly(SAMPLED)
+        some = column.some(chosen)
+        target = target_of(some, chosen)
         rows = [NO_ROWS, *some.hardest(x)]
         for second in rows:
             found = some.pointwise(x, second)
@@ -98,9 +106,9 @@ def fit(
                 return replace(column.pointwise(x, second), rms=rms[0])
             missed.append(_held_out(found, target, x, rest))
             if _good(missed[-1]):
-                target = first_order(cell, column.pairs, inputs, r, r_end)
+                target = target_of(column)
                 return _with_gains(column.pointwise(x, second), target, x, rest)
-    target = first_order(cell, column.pairs, inputs, r, r_end)
+    target = target_of(column)
     if kind in ("fitted", "fine"):
         return _with_terms(column.profiled(kind == "fine"), target, x, rest)
     found = _with_terms(column.pointwise(x, _worth(rows, missed)), target, x, rest)
@@ -134,6 +142,7 @@ class _Column:
     per_alpha: float
     law: FloatArray
     scale: float
+    arrival: float  # mean share of the rows' drive at the cells
 
     @classmethod
     def of(
@@ -142,18 +151,19 @@ class _Column:
         span: float,
         pairs: list[tuple[Float32, Float32]],
         x: Float32,
-        r: float,
-        r_end: float,
+        wires: Wires,
     ) -> "_Column":
         cols = sum(pair[0].shape[1] for pair in pairs)
         mean = sum(array.sum(axis=1, dtype=float) for pair in pairs for array in pair) / (2 * cols)
         basis = legendre(x.shape[1])
-        probe = mean_profile(np.asarray(mean), r, r_end, basis)
-        gain, per_alpha = mean_gain(cell, x.astype(float), (x @ probe) @ basis)
+        probe = mean_profile(np.asarray(mean), wires.r, wires.r_end, basis)
+        arrival = _mean_arrival(pairs, wires)
+        v = x * arrival
+        gain, per_alpha = mean_gain(cell, v.astype(float), (v @ probe) @ basis)
         ohmic = [
             (
-                ohmic_array(cell, span, pair[0], gain, per_alpha, r, r_end),
-                ohmic_array(cell, span, pair[1], gain, per_alpha, r, r_end),
+                ohmic_array(cell, span, pair[0], gain, per_alpha, wires),
+                ohmic_array(cell, span, pair[1], gain, per_alpha, wires),
             )
             for pair in pairs
         ]
@@ -161,12 +171,24 @@ class _Column:
         law = cell.base + alpha * cell.slope
         law[0] += 1.0
         scale = 1.0 / (1.0 + gain + alpha * per_alpha)
-        return cls(cell, ohmic, basis, probe, alpha, per_alpha, law, scale)
+        return cls(cell, ohmic, basis, probe, alpha, per_alpha, law, scale, arrival)
 
-    def some(self, count: int) -> "_Column":
-        """Return at most so many of the columns, evenly spaced, for a look at the residual."""
+    def outputs(self, x: Float32, wires: Wires) -> FloatArray:
+        """Return the differential outputs (samples, cols), every array solved in full."""
+        v = x.astype(float)
+        parts = [
+            [wires.outputs(fitted_laws(self.cell, one), one.ohmic, v, 0.0) for one in pair]
+            for pair in self.pairs
+        ]
+        return np.concatenate([pos - neg for pos, neg in parts], axis=1)
+
+    def evenly(self, count: int) -> Rows:
+        """Return the numbers of at most so many columns, evenly spaced."""
         cols = sum(pair[0].g.shape[1] for pair in self.pairs)
-        chosen = np.unique(np.linspace(0, cols - 1, min(count, cols)).astype(np.int64))
+        return np.unique(np.linspace(0, cols - 1, min(count, cols)).astype(np.int64))
+
+    def some(self, chosen: Rows) -> "_Column":
+        """Return some of the columns, for a look at the residual."""
         pairs, low = [], 0
         for pair in self.pairs:
             high = low + pair[0].g.shape[1]
@@ -201,7 +223,7 @@ class _Column:
         terms = np.zeros((2, 0), np.float32)
         return Correction(
             matrix,
-            np.stack(laws),
+            np.stack([_at_cells(law, self.arrival) for law in laws]),
             second,
             basis,
             probe.astype(np.float32),
@@ -211,7 +233,18 @@ class _Column:
         )
 
     def _second(self) -> tuple[Float32, FloatArray]:
-        """Matrix and law of what cells of different conductance do differently."""
+        """Matrix and law of what cells of different conductance do differently.
+
+        With resistive row lines, of what cells do that see another share of the drive.
+        """
+        if self.arrival < 1.0:
+            shares = [
+                p.effective * (p.arrival / self.arrival - 1.0)
+                - n.effective * (n.arrival / self.arrival - 1.0)
+                for p, n in self.pairs
+            ]
+            order = np.array([a + b for a, b in powers(self.cell.degree)], float)
+            return np.asarray(np.concatenate(shares, axis=1), np.float32), order * self._relative()
         alpha = self.alpha
         parts = [
             p.g * p.z * (p.alpha - alpha) - n.g * n.z * (n.alpha - alpha) for p, n in self.pairs
@@ -253,6 +286,21 @@ class _Column:
             second = np.arange(len(below))
             laws.append(law_matrix(law, degree))
         return self._shared(laws, self.probe, second, below)
+
+
+def _mean_arrival(pairs: list[tuple[Float32, Float32]], wires: Wires) -> float:
+    """Share of the rows' drive that arrives at the cells, mean over their conductances."""
+    if not wires.r_row:
+        return 1.0
+    arrays = [array for pair in pairs for array in pair]
+    total = sum(float(np.vdot(array, wires.arrival(array))) for array in arrays)
+    return total / sum(float(array.sum(dtype=float)) for array in arrays)
+
+
+def _at_cells(law: Float32, arrival: float) -> Float32:
+    """Return the law of voltages of which a share arrives; powers of u down, of v across."""
+    u, v = np.indices(law.shape)
+    return np.asarray(law * arrival ** (u + v), np.float32)
 
 
 def _mean_alpha(pairs: list[tuple[OhmicArray, OhmicArray]]) -> float:

@@ -21,6 +21,7 @@ from behavioral.kernels import crossbar as kernels
 from behavioral.kernels import noise as noise_kernels
 from behavioral.noise import NoiseLaw, generator, quantiles, seed_path, stream_key
 from behavioral.programming import Group, Job, Noise, Programmer
+from behavioral.row_wires import Wires
 from behavioral.threads import blocks, in_place, run_all
 from circuits.errors import ParameterError, TableRangeError
 
@@ -101,8 +102,9 @@ class CrossbarModel:
         Virtual ground of the read-out relative to v_cm, over v_read: amplifiers have finite gain.
     clipped_inputs : int
         Inputs clipped so far.
-    wires : (float, float)
-        Resistance between two cells, and from the last cell to the virtual ground, times span.
+    wires : Wires
+        Resistances between two cells of a row and of a bit line, and from the last cell to the
+        virtual ground, times span.
     """
 
     def __init__(
@@ -119,6 +121,7 @@ class CrossbarModel:
         self.g_min, self.g_max = device.g_min_s, device.g_max_s
         self.span = self.g_max - self.g_min
         self.r_wire = column.r_wire_ohm_per_cell
+        self.r_row_wire = column.r_row_wire_ohm_per_cell
         self.r_end = self.r_wire + library.readout.r_input_ohm
         # gain A: the virtual ground lies v_cm/(A + 1) low, and r_input = (R_f + R_out)/(A + 1)
         readout = library.technology.readout
@@ -141,15 +144,20 @@ class CrossbarModel:
                 "the library (RRAM and access transistor in series); lower g_max_s, widen "
                 "column.w_access_m, or characterise again: nldpe characterize --out FILE.h5"
             )
-        if self.max_rows * math.sqrt(self.r_wire * self.g_max) > 150.0:
-            raise ParameterError(
-                f"r_wire_ohm_per_cell {self.r_wire:.4g} ohm: a column of {self.max_rows} cells of "
-                f"{self.g_max:.4g} S passes no current from its far end; lower one of them"
-            )
-        self.wires = self.r_wire * self.span, self.r_end * self.span
+        lines = (
+            ("r_wire_ohm_per_cell", self.r_wire, "column", self.max_rows),
+            ("r_row_wire_ohm_per_cell", self.r_row_wire, "row", TILE_COLUMNS),
+        )
+        for key, ohms, line, cells in lines:
+            if cells * math.sqrt(ohms * self.g_max) > 150.0:
+                raise ParameterError(
+                    f"{key} {ohms:.4g} ohm: a {line} of {cells} cells of {self.g_max:.4g} S passes "
+                    "no current from its far end; lower one of them"
+                )
+        self.wires = Wires(*(x * self.span for x in (self.r_row_wire, self.r_wire, self.r_end)))
         tables = self.cell.programming_tables(self.write_law, self.read_law)
         low = np.float32(self.g_min / self.span)
-        self.programmer = Programmer(tables, self.span, low, *self.wires, self.stuck_off_rate)
+        self.programmer = Programmer(tables, self.span, low, self.wires, self.stuck_off_rate)
 
     def program(
         self,
@@ -251,7 +259,7 @@ class CrossbarModel:
             self.span,
             [group.pair for group in groups],
             x,
-            *self.wires,
+            self.wires,
             rest=self.rest,
             kind=kind,
         )

@@ -14,6 +14,7 @@ from behavioral.cell import Cell, powers
 from behavioral.correction import BASIS
 from behavioral.kernels import ladder
 from behavioral.kernels.noise import look_up
+from behavioral.row_wires import Wires
 
 Float32 = NDArray[np.float32]
 FloatArray = NDArray[np.float64]
@@ -21,12 +22,16 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class OhmicArray:
-    """One array, the ohmic array it is compared with, and that one's transfer."""
+    """One array, the ohmic array it is compared with, that one's transfer, and what arrives.
+
+    `arrival` is the share of each row's drive at the cells: 1 where row lines are ideal.
+    """
 
     g: Float32
     alpha: Float32
     ohmic: Float32
     z: Float32
+    arrival: Float32
 
     @property
     def effective(self) -> Float32:
@@ -35,7 +40,7 @@ class OhmicArray:
 
     def columns(self, chosen: NDArray[np.int64]) -> "OhmicArray":
         """Return some of the columns."""
-        parts = (self.g, self.alpha, self.ohmic, self.z)
+        parts = (self.g, self.alpha, self.ohmic, self.z, self.arrival)
         return OhmicArray(*(np.ascontiguousarray(part[:, chosen]) for part in parts))
 
 
@@ -147,12 +152,10 @@ def first_order(
 
 
 def ohmic_array(
-    cell: Cell, span: float, g: Float32, gain: float, per_alpha: float, r: float, r_end: float
+    cell: Cell, span: float, g: Float32, gain: float, per_alpha: float, wires: Wires
 ) -> OhmicArray:
     """Ohmic array that responds like the real one on average."""
     alpha = np.empty_like(g)
     look_up(g.ravel(), cell.alpha_step / span, cell.alpha, alpha.ravel())
     ohmic = g * np.float32(1.0 + gain) + g * alpha * np.float32(per_alpha)
-    z = np.empty_like(g)
-    ladder.transfer_profile(ohmic, r, r_end, z)
-    return OhmicArray(g, alpha, ohmic, z)
+    return OhmicArray(g, alpha, ohmic, wires.transfer(ohmic), wires.arrival(ohmic))

@@ -13,11 +13,13 @@ from behavioral.cell import ProgrammingTables
 from behavioral.kernels import ladder
 from behavioral.kernels import noise as kernels
 from behavioral.noise import quantiles, stream_key
+from behavioral.row_wires import Wires
 
 Float32 = NDArray[np.float32]
 Noise = Literal["none", "frozen", "per-read"]
 
 PREDISTORTION_STEPS = 6
+ROW_WIRE_TURNS = 3  # with resistive row lines: lines on their own, then twice beside the network
 
 
 @dataclass(frozen=True)
@@ -95,23 +97,20 @@ class Programmer:
         Conductance unit [S].
     g_min : float32
         Smallest cell conductance, normalised.
-    r, r_end : float
-        Wire resistance per cell and after the last one, normalised.
+    wires : Wires
+        Wire resistances, normalised.
     stuck_off_rate : float
     """
 
     tables: ProgrammingTables
     span: float
     g_min: np.float32
-    r: float
-    r_end: float
+    wires: Wires
     stuck_off_rate: float
 
     def transfer(self, g: Float32) -> Float32:
         """Return the share of each cell's current that reaches the read-out, (rows, cols)."""
-        out = np.empty_like(g)
-        ladder.transfer_profile(g, self.r, self.r_end, out)
-        return out
+        return self.wires.transfer(g)
 
     def targets(self, w: Float32, job: Job) -> tuple[Float32, Float32, int]:
         """Cell conductances of a pair whose effective matrix is w, within the reachable range."""
@@ -121,10 +120,27 @@ class Programmer:
         g_pos, g_neg = np.empty_like(w), np.empty_like(w)
         z_pos = z_neg = np.ones_like(w)
         clipped = ladder.retarget(w, low, top, z_pos, z_neg, g_pos, g_neg)
-        for _ in range(PREDISTORTION_STEPS if job.predistort else 0):
-            z_pos, z_neg = self.transfer(g_pos), self.transfer(g_neg)
-            clipped = ladder.retarget(w, low, top, z_pos, z_neg, g_pos, g_neg)
+        if self.wires.r_row and job.predistort:
+            clipped = self._predistort_rows(w, low, top, g_pos, g_neg)
+        else:
+            for _ in range(PREDISTORTION_STEPS if job.predistort else 0):
+                z_pos, z_neg = self.transfer(g_pos), self.transfer(g_neg)
+                clipped = ladder.retarget(w, low, top, z_pos, z_neg, g_pos, g_neg)
         return g_pos / gain, g_neg / gain, int(clipped)
+
+    def _predistort_rows(
+        self, w: Float32, low: np.float32, top: np.float32, g_pos: Float32, g_neg: Float32
+    ) -> int:
+        """Do the same with resistive row lines: the network seldom, single lines in between."""
+        wires, clipped = self.wires, 0
+        beyond = [np.ones_like(g_pos), np.ones_like(g_neg)]
+        for turn in range(ROW_WIRE_TURNS):
+            if turn:
+                beyond = [wires.transfer(g) / wires.ladders(g) for g in (g_pos, g_neg)]
+            for _ in range(PREDISTORTION_STEPS):
+                z_pos, z_neg = wires.ladders(g_pos) * beyond[0], wires.ladders(g_neg) * beyond[1]
+                clipped = ladder.retarget(w, low, top, z_pos, z_neg, g_pos, g_neg)
+        return clipped
 
     def write(self, g: Float32, label: str, column: int, job: Job) -> Written:
         """Write one array to its target cell conductances."""

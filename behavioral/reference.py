@@ -5,7 +5,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from behavioral.crossbar import TILE_COLUMNS, CrossbarModel, ProgrammedArray
 from behavioral.kernels import newton
+from behavioral.row_wires import exact_laws
 from circuits.errors import ParameterError, SimulationError
+
+Float32 = NDArray[np.float32]
+FloatArray = NDArray[np.float64]
 
 TOLERANCE, ITERATIONS = 1e-9, 30  # of bit-line voltages, over v_read
 
@@ -34,12 +38,29 @@ def multiply(model: CrossbarModel, array: ProgrammedArray, x: ArrayLike) -> NDAr
     if array.devices is None:
         raise ParameterError("this array keeps no devices: program(..., keep_devices=True)")
     volts, unit = np.asarray(x, float) * model.v_read, model.v_read * model.span
-    currents = [solve(model, device.T, volts) / unit for device in array.devices]
+    answer = _solve_rows if model.wires.r_row else _solve_columns
+    currents = [answer(model, device, volts) / unit for device in array.devices]
     y = currents[0] - currents[1]
     if len(currents) == 4:
         scale = np.repeat(array.error_scale, TILE_COLUMNS)[: array.cols]
         y += (currents[2] - currents[3]) / scale
     return np.asarray(y)
+
+
+def _solve_columns(model: CrossbarModel, g: Float32, v: FloatArray) -> FloatArray:
+    return solve(model, g.T, v)
+
+
+def _solve_rows(model: CrossbarModel, g: Float32, v: FloatArray) -> FloatArray:
+    """Return the currents (samples, cols) [A] of an array with resistive row lines."""
+    parts, x = [], v / model.v_read
+    for lo in range(0, g.shape[1], TILE_COLUMNS):
+        some = g[:, lo : lo + TILE_COLUMNS]
+        laws = exact_laws(model.cell, some, model.span)
+        cells = (model.cell.cell_conductance(some) / model.span).astype(np.float32)
+        parts.append(model.wires.outputs(laws, cells, x, model.rest))
+    y = np.concatenate(parts, axis=1) if parts else np.zeros((len(v), 0))
+    return np.asarray(y * (model.v_read * model.span) + model.cell.leakage(g).sum(axis=0))
 
 
 def solve(model: CrossbarModel, g: ArrayLike, v: ArrayLike) -> NDArray[np.float64]:
@@ -73,7 +94,7 @@ def solve(model: CrossbarModel, g: ArrayLike, v: ArrayLike) -> NDArray[np.float6
     if not (np.isfinite(g).all() and np.isfinite(x).all()):
         raise ParameterError("conductances and voltages must be finite")
     y, change = np.empty((x.shape[0], g.shape[0])), np.zeros(g.shape[0])
-    wires = (*model.wires, model.rest)
+    wires = model.wires.r, model.wires.r_end, model.rest
     coef = cell.coef / model.span
     newton.newton(
         g, cell.ln_g, coef, cell.degree, *wires, x, TOLERANCE, ITERATIONS, y, change

@@ -155,7 +155,12 @@ def replay(
         When the shapes do not fit each other or the column.
     """
     g, v = np.atleast_2d(np.asarray(g, dtype=float)), np.atleast_2d(np.asarray(v, dtype=float))
-    rows = technology.column.rows
+    rows, r_row = technology.column.rows, technology.column.r_row_wire_ohm_per_cell
+    if r_row > 0.0:
+        raise ParameterError(
+            f"r_row_wire_ohm_per_cell = {r_row:g}: replayed columns stand alone, on ideal row "
+            "lines; validate with a library that has 0 there (--set r_row_wire_ohm_per_cell=0)"
+        )
     if g.shape[1] != v.shape[1] or not 1 <= g.shape[1] <= rows:
         raise ParameterError(
             f"g has {g.shape[1]} rows and v has {v.shape[1]}; both must have the same, 1 to {rows}"

@@ -107,6 +107,10 @@ class Column:
     c_wire_f_per_cell: float = number_key(
         "bit-line capacitance per row; left out, it follows from [wire] [F]", 0.0, 1e-12, math.nan
     )
+    r_row_wire_ohm_per_cell: float = number_key(
+        "row-line resistance between two columns; 0: rows are ideal [ohm]",
+        0.0, 1e4, 0.0, written=False,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,20 @@ from circuits.units import parse_number
 
 
 def number_key(
-    text: str, low: float, high: float, default: float | None = None, *, kind: str = "float"
+    text: str,
+    low: float,
+    high: float,
+    default: float | None = None,
+    *,
+    kind: str = "float",
+    written: bool = True,
 ) -> Any:
-    """Declare a numeric key: meaning with unit, permitted range, kind."""
-    meta = {"text": text, "low": low, "high": high, "kind": kind}
+    """Declare a numeric key: meaning with unit, permitted range, kind.
+
+    With ``written=False`` its default is not written, so that libraries made before there was
+    such a key keep their bytes.
+    """
+    meta = {"text": text, "low": low, "high": high, "kind": kind, "written": written}
     if default is None:
         return field(metadata=meta)
     return field(default=default, metadata=meta)
@@ -100,8 +110,12 @@ class TomlFile:
             if value is None:  # a section that the file does not have
                 continue
             if item.metadata["kind"] == "section":
-                leaves = key_table(type(value))
-                lines = [f"{leaf} = {_format(getattr(value, leaf))}" for leaf in leaves]
+                leaves = key_table(type(value)).items()
+                lines = [
+                    f"{leaf} = {_format(getattr(value, leaf))}"
+                    for leaf, key in leaves
+                    if key.metadata.get("written", True) or getattr(value, leaf) != key.default
+                ]
                 tables.append("\n".join([f"\n[{name}]", *lines]))
             else:
                 plain.append(f"{name} = {_format(value)}")

@@ -181,6 +181,19 @@ def column_residual(u, coefficients, degree, v, r, r_end):
     return u - ladder_matrix(rows, r, r_end) @ current
 
 
+def grid_residual(nodes, laws, degree, x, r_row, r, r_end):
+    """Kirchhoff's law of an array: row and bit-line voltages minus what the currents make them."""
+    rows, cols = laws.shape[1:]
+    v, u = nodes.reshape(2, rows, cols)
+    current = np.empty((rows, cols))
+    for i, c in np.ndindex(rows, cols):
+        current[i, c] = (v[i, c] - u[i, c]) * cell_law(laws[:, i, c], degree, v[i, c], u[i, c])
+    beyond = np.cumsum(current[:, ::-1], axis=1)[:, ::-1]  # through the segment before each cell
+    drop = r_row * np.cumsum(beyond, axis=1)
+    rise = ladder_matrix(rows, r, r_end) @ current
+    return np.stack([v - x[:, None] + drop, u - rise]).ravel(), current.sum(axis=0)
+
+
 def first_order_column(g, ohmic, alpha, base, slope, degree, v, r, r_end):
     """Ohmic output of one column, and what its cells add at the ohmic operating point."""
     rows = len(v)

@@ -57,6 +57,10 @@ ALIASES = {
         ("technology.column.r_wire_ohm_per_cell",), "r_wire_ohm_per_cell",
         "bit-line wire [ohm per cell]",
     ),
+    "row-wire-ohm": Alias(
+        ("technology.column.r_row_wire_ohm_per_cell",), "r_row_wire_ohm_per_cell",
+        "row-line wire [ohm per cell]",
+    ),
     "rows": Alias(("technology.column.rows",), "rows", "rows of a column"),
     "g-max": Alias(("device.g_max_s",), "g_max_s", "g_max [S]"),
     "temperature-c": Alias(

@@ -11,6 +11,8 @@ WITH_WIRE = Technology.from_toml("lp45")
 LABELS = ("name", "description", "source")
 # Used by the behavioural models, whose tests cover them; the circuits know no noise.
 NOISE = ("noise", "stuck")
+# Used by the behavioural models too: tests/behavioral/test_row_wires.py.
+ROW_WIRES = ("r_row_wire_ohm_per_cell",)
 # Used when results are read, not in a netlist.
 RESULTS = ("v_sense_v", "i_trip_a")
 # Used once thresholds are known: tests/circuits/test_mismatch.py.
@@ -40,7 +42,7 @@ SHOWN = {
 KEYS = [
     key
     for key in parameter_keys()
-    if key.rpartition(".")[2] not in (*LABELS, *RESULTS, *MISMATCH)
+    if key.rpartition(".")[2] not in (*LABELS, *ROW_WIRES, *RESULTS, *MISMATCH)
     and not any(word in key for word in NOISE)
     and not key.startswith(EXPERIMENTS)
     and VALUES.get(key, "") is not None
