@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 Float = NDArray[np.float64]
 
 STEPS = 300
-RATE = 0.03  # codes a step
+RATE = 0.1  # codes a step
 COLUMNS, SAMPLES = 8, 512  # of one step: columns programmed, inputs of each
 CHECKED = 64  # columns programmed to compare states
 EVERY = 50  # steps between comparisons
@@ -219,8 +219,10 @@ def tune_network(
     folder : the checkpoint's directory
     steps, seed : of each set of windows
     """
+    command = f"nldpe finetune {folder.name} --steps acam --acam-steps {steps} --seed {seed}"
     origin = {
-        "step": "acam", "steps": steps, "seed": seed, "library_sha256": library.sha256,
+        "command": command, "step": "acam", "steps": steps, "seed": seed,
+        "library_sha256": library.sha256,
         "weights_sha256": sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
         "mapping": network.mapping.to_dict(),
     }  # fmt: skip
