@@ -70,14 +70,16 @@ class QualityStudy:
     chips : of mode noisy.
     seed : keys the draws of all chips.
     parts : also with one part on at a time.
+    chips_dir : as in `arithmetic`, of whole chips.
     """
 
     def __init__(
         self, network: Network, library: Library, *, samples: int, chips: int, seed: int,
-        parts: bool,
+        parts: bool, chips_dir: Path | None = None,
     ) -> None:  # fmt: skip
         self.network, self.library = network, library
         self.samples, self.chips, self.seed, self.with_parts = samples, chips, seed, parts
+        self._chips_dir = chips_dir
         self._examination: Examination | None = None
         self._sha256 = range_key(network.model.tensors, np.zeros(0), network.mapping.to_dict())
 
@@ -107,7 +109,8 @@ class QualityStudy:
     def _run_whole(self, mode: str, index: int, folder: RunFolder) -> None:
         row = Row(self.network.name, mode)
         if self._kept(row, index, folder) is None:
-            ops = arithmetic(self.network, self.library, mode, Chip(self.seed, index))
+            chip = Chip(self.seed, index)
+            ops = arithmetic(self.network, self.library, mode, chip, chips_dir=self._chips_dir)
             self._measure(row, index, ops, folder)
             del ops
             release_memory()
