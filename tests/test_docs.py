@@ -78,3 +78,21 @@ def test_every_command_of_the_documents_is_accepted_by_its_parser(capsys):
                     refused.append(f"{path.relative_to(ROOT)}: {shlex.join(words)}: {reason}")
     assert count > 100
     assert not refused, "\n".join(refused)
+
+
+def stands(path, name):
+    """Tell whether a file or folder exists, and holds a name if one is given."""
+    place = ROOT / path
+    return place.exists() and (not name or name in place.read_text(encoding="utf-8"))
+
+
+def test_files_and_names_of_the_code_that_the_documents_name_exist():
+    folders = "netlists|circuits|behavioral|system|tests|docs|examples|benchmarks"
+    named = re.compile(rf"`((?:{folders})/[\w./-]+?)(?::(\w+)[\w.]*)?`")
+    missing = [
+        f"{document.relative_to(ROOT)}: {path} {name}"
+        for document in COMMANDED
+        for path, name in named.findall(document.read_text(encoding="utf-8"))
+        if "NAME" not in path and not stands(path, name)
+    ]
+    assert not missing
