@@ -17,7 +17,7 @@ from behavioral.threads import one_blas_thread
 from system.data.texts import HELD_OUT
 from system.engine import MODES
 from system.files import write_json
-from system.inference import arithmetic, release_memory
+from system.inference import HERE, Execution, arithmetic, release_memory
 from system.linear import Chip
 from system.models.ops import Ops
 from system.networks import Network
@@ -70,16 +70,16 @@ class QualityStudy:
     chips : of mode noisy.
     seed : keys the draws of all chips.
     parts : also with one part on at a time.
-    chips_dir : as in `arithmetic`, of whole chips.
+    execution : as in `arithmetic`, of whole chips.
     """
 
     def __init__(
         self, network: Network, library: Library, *, samples: int, chips: int, seed: int,
-        parts: bool, chips_dir: Path | None = None,
+        parts: bool, execution: Execution = HERE,
     ) -> None:  # fmt: skip
         self.network, self.library = network, library
         self.samples, self.chips, self.seed, self.with_parts = samples, chips, seed, parts
-        self._chips_dir = chips_dir
+        self._execution = execution
         self._examination: Examination | None = None
         self._sha256 = range_key(network.model.tensors, np.zeros(0), network.mapping.to_dict())
 
@@ -110,7 +110,7 @@ class QualityStudy:
         row = Row(self.network.name, mode)
         if self._kept(row, index, folder) is None:
             chip = Chip(self.seed, index)
-            ops = arithmetic(self.network, self.library, mode, chip, chips_dir=self._chips_dir)
+            ops = arithmetic(self.network, self.library, mode, chip, execution=self._execution)
             self._measure(row, index, ops, folder)
             del ops
             release_memory()

@@ -7,7 +7,7 @@ import argparse
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    from system.commands.options import add_chips_dir, add_corner, add_model, count
+    from system.commands.options import add_corner, add_execution, add_model, count
 
     parser.epilog = (
         "Texts: Persuasion (or valid.txt of --data) and film reviews. Models with a chat template "
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", default="quality", metavar="DIR", help="run directory (default: quality)"
     )
-    add_chips_dir(parser)
+    add_execution(parser)
     parser.set_defaults(resumes=True)
 
 
@@ -39,6 +39,7 @@ def run(args: argparse.Namespace) -> int:
     from circuits.errors import ParameterError
     from system.commands.options import (
         announce_compilation,
+        execution,
         load_library,
         mapping_overrides,
         output_folder,
@@ -65,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         language_model(network)
         study = QualityStudy(
             network, library, samples=args.samples, chips=args.chips, seed=args.seed,
-            parts=args.parts, chips_dir=args.chips_dir,
+            parts=args.parts, execution=execution(args),
         )  # fmt: skip
         found += study.run(RunFolder(folder))
     text = to_markdown(found)
