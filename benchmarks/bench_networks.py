@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from system.engine import make_ops
-from system.linear import Chip
+from system.hardware import Chip
 from system.models.ops import FloatOps
 from system.networks import load_network
 

@@ -18,7 +18,7 @@ import time
 from behavioral.library import Library
 from circuits.errors import NldpeError
 from system.commands.options import mapping_overrides
-from system.linear import Chip
+from system.hardware import Chip
 from system.models.ops import FloatOps
 from system.networks import Network, load_network
 from system.parts import EVERYTHING, LINEAR, PARTS, PartOps, Parts

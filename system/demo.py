@@ -12,8 +12,8 @@ from system import validation
 from system.engine import make_ops
 from system.files import write_json
 from system.generation import generate, to_dict
+from system.hardware import Chip
 from system.inference import Result, evaluate
-from system.linear import Chip
 from system.networks import Network, load_network
 
 MODES = ("float", "quantized", "ideal-analog", "noisy")

@@ -20,8 +20,9 @@ from circuits.errors import ParameterError
 from system.attention import AnalogAttention, AnalogCache
 from system.calibration import Ranges, peaks
 from system.chip_store import ChipStore
+from system.hardware import Chip, Hardware, hardware_for
 from system.layer_spec import IDENTITY, QuantizedLinear
-from system.linear import AnalogLinear, Chip, Hardware, hardware_for
+from system.linear import AnalogLinear
 from system.models.groups import convolve_bundles
 from system.models.ops import Activation, Array, Cache, FloatOps, Mask, Ops
 from system.models.patches import Convolution

@@ -18,7 +18,7 @@ from circuits.errors import ParameterError
 from circuits.parameters import Device
 from system.chip_store import ChipStore
 from system.engine import AnalogOps, make_ops
-from system.linear import Chip
+from system.hardware import Chip
 from system.models.ops import FloatOps, Ops
 from system.networks import Network, Samples
 

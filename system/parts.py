@@ -19,8 +19,9 @@ from behavioral.products import LogCodes, ProductModel
 from circuits.errors import ParameterError
 from system.attention import AnalogAttention, AnalogCache
 from system.engine import AnalogOps, layer_tensors
+from system.hardware import Chip, hardware_for
 from system.layer_spec import FUNCTIONS
-from system.linear import FINE_PART, AnalogLinear, Chip, hardware_for
+from system.linear import FINE_PART, AnalogLinear
 from system.models.ops import Activation, Array, Cache, FloatOps, Mask, causal_mask
 from system.networks import Network
 from system.quantization import Float, block_scale

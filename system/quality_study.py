@@ -17,8 +17,8 @@ from behavioral.threads import one_blas_thread
 from system.data.texts import HELD_OUT
 from system.engine import MODES
 from system.files import write_json
+from system.hardware import Chip
 from system.inference import HERE, Execution, arithmetic, release_memory
-from system.linear import Chip
 from system.models.ops import Ops
 from system.networks import Network
 from system.parts import PARTS, PartOps, Parts

@@ -17,7 +17,7 @@ from behavioral.library import Library
 from behavioral.threads import one_blas_thread
 from behavioral.variation import acam_model, threshold_sigma, vary
 from system.engine import AnalogOps, make_ops
-from system.linear import Chip
+from system.hardware import Chip
 from system.networks import Network, load_network
 
 HERE = Path(__file__).parent

@@ -49,8 +49,8 @@ def run(args: argparse.Namespace) -> int:
         write_json,
     )
     from system.generation import Sampling
+    from system.hardware import Chip
     from system.inference import arithmetic
-    from system.linear import Chip
 
     out = output_file(args.json, "--json") if args.json else None
     if args.system is not None:

@@ -39,8 +39,8 @@ def run(args: argparse.Namespace) -> int:
         write_json,
     )
     from system.generation import generate, to_dict
+    from system.hardware import Chip
     from system.inference import arithmetic
-    from system.linear import Chip
 
     check_text(args.prompt, "the prompt")
     out = output_file(args.json, "--json") if args.json else None

@@ -23,7 +23,8 @@ from system.cost.products import ProductFigures, measure_products
 from system.cost.spice import CellPower, SearchEnergy, programmed_rows, settle_time
 from system.cost.workload import Attention
 from system.engine import layer_tensors
-from system.linear import AnalogLinear, Chip, Hardware
+from system.hardware import Chip, Hardware
+from system.linear import AnalogLinear
 from system.models.ops import Activation, Array, Cache, FloatOps, Mask
 from system.networks import Network
 from system.quantization import Mapping

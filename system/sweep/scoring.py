@@ -10,8 +10,8 @@ from typing import Any
 
 from behavioral.library import Library
 from system.files import write_json
+from system.hardware import Chip
 from system.inference import score_chip
-from system.linear import Chip
 from system.networks import Network, Samples, load_network
 from system.sweep.points import Conditions, Point
 

@@ -29,8 +29,9 @@ from circuits.errors import CheckpointError, ParameterError
 from circuits.files import replacing
 from system.engine import AnalogOps
 from system.generation import language_model
+from system.hardware import Chip, hardware_for
 from system.inference import release_memory
-from system.linear import AnalogLinear, Chip, hardware_for
+from system.linear import AnalogLinear
 from system.models.llama import Llama
 from system.models.ops import Activation
 from system.networks import Network, load_network

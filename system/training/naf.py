@@ -22,7 +22,8 @@ from torch import Tensor
 from behavioral.library import Library
 from system.calibration import Ranges
 from system.engine import AnalogOps
-from system.linear import AnalogLinear, Chip, Hardware
+from system.hardware import Chip, Hardware
+from system.linear import AnalogLinear
 from system.models.groups import bundles
 from system.models.ops import Activation
 from system.models.patches import Convolution

@@ -30,8 +30,9 @@ from circuits.errors import CheckpointError
 from system import evaluation
 from system.calibration import Ranges
 from system.engine import AnalogOps
+from system.hardware import Chip, Hardware
 from system.layer_spec import FUNCTIONS, IDENTITY, Placement
-from system.linear import AnalogLinear, Chip, Hardware
+from system.linear import AnalogLinear
 from system.models.language import LanguageModel
 from system.networks import Network
 from system.training import acam

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from behavioral.library import Library
 from circuits.plan import simulator_version
-from system.linear import Chip
+from system.hardware import Chip
 from system.networks import Network
 from system.validation.agreement import LayerReport, to_dict, to_table
 from system.validation.point import unknown_layer

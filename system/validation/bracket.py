@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from behavioral.acam import AcamUnit
 from circuits.errors import SimulationError
 from circuits.search import Half, SearchBench
-from system.linear import Hardware
+from system.hardware import Hardware
 
 Floats = NDArray[np.float64]
 Index = NDArray[np.int64]

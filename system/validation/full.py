@@ -24,7 +24,8 @@ from circuits.errors import ParameterError
 from circuits.plan import WorkerPool, default_workers, simulator_version
 from system.conversion import Conversion
 from system.engine import AnalogOps, layer_tensors
-from system.linear import AnalogLinear, Chip
+from system.hardware import Chip
+from system.linear import AnalogLinear
 from system.models.llama import Llama
 from system.models.ops import Activation, Array
 from system.models.patches import Convolution

@@ -13,7 +13,8 @@ from behavioral.library import Library
 from circuits.errors import ParameterError
 from circuits.plan import Job, simulator_version
 from system.files import write_text
-from system.linear import AnalogLinear, Chip
+from system.hardware import Chip
+from system.linear import AnalogLinear
 from system.models.ops import Array
 from system.networks import Network
 from system.validation.agreement import Point

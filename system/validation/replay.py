@@ -15,7 +15,8 @@ from behavioral.crossbar import TILE_COLUMNS
 from circuits import acam, crossbar
 from circuits.errors import ParameterError, SimulationError
 from circuits.plan import Job
-from system.linear import AnalogLinear, Hardware
+from system.hardware import Hardware
+from system.linear import AnalogLinear
 from system.models.ops import Array
 from system.validation.bracket import row_matches
 from system.validation.sampling import (

@@ -14,7 +14,8 @@ from behavioral.acam import AcamModel, AcamUnit
 from behavioral.library import Library
 from behavioral.threads import one_blas_thread
 from system.engine import AnalogOps, layer_tensors
-from system.linear import AnalogLinear, Chip, Hardware, hardware_for
+from system.hardware import Chip, Hardware, hardware_for
+from system.linear import AnalogLinear
 from system.models.ops import Activation, Array
 from system.models.patches import Convolution
 from system.networks import Network

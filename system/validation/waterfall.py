@@ -11,8 +11,8 @@ import numpy as np
 from behavioral.library import Library
 from behavioral.threads import one_blas_thread
 from circuits.files import write_picture
+from system.hardware import Chip
 from system.inference import arithmetic
-from system.linear import Chip
 from system.networks import Network
 from system.validation.agreement import LayerReport
 from system.validation.injection import InjectedOps

@@ -12,8 +12,8 @@ from behavioral.library import Library
 from circuits.errors import CheckpointError
 from system.commands.main import main
 from system.engine import make_ops
+from system.hardware import Chip
 from system.inference import evaluate
-from system.linear import Chip
 from system.networks import load_network, shipped
 from system.training import windows
 from system.training.recipes import Plan, finetune

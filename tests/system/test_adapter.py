@@ -14,7 +14,7 @@ from circuits.errors import CheckpointError  # noqa: E402
 from system.calibration import calibrate  # noqa: E402
 from system.commands.main import main  # noqa: E402
 from system.engine import AnalogOps  # noqa: E402
-from system.linear import Chip, Hardware  # noqa: E402
+from system.hardware import Chip, Hardware  # noqa: E402
 from system.models.ops import FloatOps  # noqa: E402
 from system.networks import Network, load_network  # noqa: E402
 from system.quantization import Mapping  # noqa: E402

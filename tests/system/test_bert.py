@@ -249,7 +249,7 @@ def network(model):
 def test_modes_without_noise_stay_near_float(network, mode, share):
     """As for the small Llama: three blocks of 8-bit layers, log codes round by 1.1 % rms."""
     from system.engine import make_ops
-    from system.linear import Chip
+    from system.hardware import Chip
     from tests.behavioral.standin import make_library
 
     exact = network.model.encode(TOKENS, FloatOps(network.model.tensors), MASK)

@@ -14,8 +14,8 @@ from system.chat import Chat
 from system.chat_template import ChatTemplate, Message
 from system.commands.main import main
 from system.generation import Sampling, generate
+from system.hardware import Chip
 from system.inference import arithmetic
-from system.linear import Chip
 from system.models.ops import FloatOps
 from system.networks import load_network, shipped
 from system.weights.checkpoint import load_checkpoint

@@ -9,7 +9,8 @@ from circuits.errors import NldpeError
 from system.calibration import RangeRecorder
 from system.chip_store import ChipStore
 from system.engine import AnalogOps
-from system.linear import AnalogLinear, Chip, Hardware
+from system.hardware import Chip, Hardware
+from system.linear import AnalogLinear
 from system.quantization import Mapping
 from tests.behavioral.standin import make_library
 

@@ -8,8 +8,8 @@ from torch.nn import functional as F
 from circuits.errors import CheckpointError
 from system.calibration import FEW, RangeRecorder, calibrate
 from system.engine import AnalogOps, QuantizedOps, make_ops
+from system.hardware import Chip, Hardware
 from system.inference import evaluate
-from system.linear import Chip, Hardware
 from system.models.classifier import KINDS
 from system.models.groups import block_diagonal, bundles
 from system.models.ops import FloatOps

@@ -7,7 +7,7 @@ import torch
 from system.calibration import calibrate
 from system.data import photo_digits
 from system.engine import AnalogOps
-from system.linear import Chip, Hardware
+from system.hardware import Chip, Hardware
 from system.models.classifier import KINDS
 from system.models.ops import FloatOps
 from system.quantization import Mapping

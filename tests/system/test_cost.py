@@ -10,7 +10,7 @@ from circuits.errors import SimulationError
 from system.commands.main import main
 from system.cost.measure import Meter, StimulusOps, program
 from system.cost.spice import CellPower, settle_time, shares
-from system.linear import Chip, Hardware
+from system.hardware import Chip, Hardware
 from system.networks import load_network
 
 LENET = "lenet-mnist-float"

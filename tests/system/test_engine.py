@@ -6,7 +6,7 @@ import pytest
 from circuits.errors import CheckpointError, ParameterError
 from system.calibration import calibrate
 from system.engine import QuantizedOps, make_ops
-from system.linear import Chip
+from system.hardware import Chip
 from system.models.llama import Llama, LlamaConfig
 from system.models.ops import FloatOps
 from system.networks import Network

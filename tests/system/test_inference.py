@@ -5,8 +5,8 @@ import pytest
 
 from behavioral.library import Library
 from circuits.errors import ParameterError
+from system.hardware import Chip
 from system.inference import arithmetic, evaluate
-from system.linear import Chip
 from system.networks import load_network
 
 pytestmark = pytest.mark.ngspice

@@ -9,8 +9,9 @@ from scipy.special import expit
 from behavioral import correction_fit
 from behavioral.library import Library
 from system.calibration import RangeRecorder
+from system.hardware import Chip, Hardware
 from system.layer_spec import QuantizedLinear
-from system.linear import AnalogLinear, Chip, Hardware
+from system.linear import AnalogLinear
 from system.models.ops import as_images
 from system.models.patches import Convolution
 from system.quantization import Mapping

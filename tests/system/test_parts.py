@@ -7,8 +7,8 @@ from scipy.special import softmax
 from behavioral.library import Library
 from behavioral.products import ProductModel
 from circuits.errors import ParameterError
+from system.hardware import Chip
 from system.inference import arithmetic
-from system.linear import Chip
 from system.models.ops import FloatOps
 from system.parts import EVERYTHING, LINEAR, PARTS, ExactSoftmax, PartOps, Parts
 from tests.system.tiny_llama import tiny_network

@@ -8,7 +8,8 @@ from behavioral.kernels import noise as kernels
 from behavioral.noise import quantiles
 from circuits.errors import ParameterError
 from system.calibration import RangeRecorder
-from system.linear import AnalogLinear, Chip, Hardware
+from system.hardware import Chip, Hardware
+from system.linear import AnalogLinear
 from system.models.patches import Convolution
 from system.quantization import Mapping
 from tests.behavioral.standin import make_library

@@ -8,7 +8,7 @@ from behavioral.library import Library
 from system.calibration import calibrate
 from system.data import datasets
 from system.engine import AnalogOps
-from system.linear import Chip, Hardware
+from system.hardware import Chip, Hardware
 from system.models.lenet import Lenet
 from system.models.llama import Llama, LlamaConfig
 from system.models.ops import FloatOps

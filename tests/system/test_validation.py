@@ -15,7 +15,7 @@ from behavioral.library import Library
 from circuits.errors import ParameterError, SimulationError
 from system import validation
 from system.commands.main import main
-from system.linear import Chip
+from system.hardware import Chip
 from system.networks import load_network
 from system.validation.agreement import LayerReport, totals, worst_table
 from system.validation.bracket import row_matches

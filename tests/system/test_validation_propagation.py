@@ -9,7 +9,7 @@ from behavioral.library import Library
 from circuits import plan
 from circuits.errors import ParameterError
 from system.commands.main import main
-from system.linear import Chip
+from system.hardware import Chip
 from system.networks import load_network
 from system.validation.agreement import LayerReport
 from system.validation.full import run_full
