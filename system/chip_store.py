@@ -10,11 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import behavioral
-import system
 from behavioral import mapped
 from circuits.errors import FormatError, NldpeError
 from system.layer_state import CLASSES, LayerState
 from system.quantization import Float
+
+
+# Modules beside those of `behavioral` that decide what is programmed.
+PROGRAMS = (
+    "calibration", "conversion", "hardware", "layer_spec", "layer_state", "linear", "quantization",
+)  # fmt: skip
 
 
 class ChipStore:
@@ -86,6 +91,6 @@ class ChipStore:
 @cache
 def _sources() -> str:
     """Return a digest of the code that programs: another version gives other chips."""
-    folders = [Path(str(package.__file__)).parent for package in (behavioral, system)]
-    files = sorted(file for folder in folders for file in folder.rglob("*.py"))
+    models, here = Path(str(behavioral.__file__)).parent, Path(__file__).parent
+    files = [*sorted(models.rglob("*.py")), *(here / f"{name}.py" for name in PROGRAMS)]
     return hashlib.blake2b(b"".join(file.read_bytes() for file in files)).hexdigest()
