@@ -15,7 +15,6 @@ from circuits.errors import FormatError, NldpeError
 from system.layer_state import CLASSES, LayerState
 from system.quantization import Float
 
-
 # Modules beside those of `behavioral` that decide what is programmed.
 PROGRAMS = (
     "calibration", "conversion", "hardware", "layer_spec", "layer_state", "linear", "quantization",
