@@ -86,6 +86,8 @@ class Corner:
                 "vdd_v": technology.vdd_v,
                 "acam.v_sense_v": technology.acam.v_sense_v,
                 "amplifier.v_supply_v": technology.amplifier.v_supply_v,
+                "unit.v_supply_v": technology.unit.v_supply_v,
+                "unit.v_reference_v": technology.unit.v_reference_v,
             }
             values |= {key: repr(value * self.supply_scale) for key, value in scaled.items()}
         return technology.override(values, where=f"corner {self.name}")

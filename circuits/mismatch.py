@@ -37,7 +37,9 @@ class MismatchBench(SearchBench):
         lines = self.half(half, g, v_dl)
         tail = "".join(
             f" vt{k}={number(vth)} mu{k}={number(np.exp(beta))}"
-            for k, (vth, beta) in zip(CELL_TRANSISTORS[half], draw, strict=True)
+            for k, (vth, beta) in zip(
+                CELL_TRANSISTORS[self.technology.acam.cell][half], draw, strict=True
+            )
         )
         return [t + tail if t.startswith(f"x{half[0]}#") else t for t in lines]
 
@@ -59,7 +61,8 @@ def standard_deviations(technology: Technology, half: Half) -> Floats:
     Pelgrom et al., JSSC 1989: both fall with the root of the gate area.
     """
     acam, process = technology.acam, technology.process
-    root = np.array([np.sqrt(np.prod(_gate(acam, k))) for k in CELL_TRANSISTORS[half]])
+    numbers = CELL_TRANSISTORS[acam.cell][half]
+    root = np.array([np.sqrt(np.prod(_gate(acam, k))) for k in numbers])
     return np.stack([process.a_vt_v_m / root, process.a_beta_m / root], axis=1)
 
 
@@ -67,7 +70,7 @@ def _gate(acam: Acam, k: int) -> tuple[float, float]:
     """Width and length of transistor k [m]."""
     if k in (1, 3):
         return acam.w1_m, acam.l1_m
-    return (acam.wp_m if k == 4 else acam.w2_m), acam.l2_m
+    return (acam.wp_m if k in (4, 7, 9) else acam.w2_m), acam.l2_m
 
 
 def measure_parts(bench: MismatchBench, half: Half, g: Floats, threshold: Floats) -> Floats:

@@ -15,8 +15,12 @@ from circuits.errors import ParameterError
 from circuits.parameters import Device, Technology
 from circuits.toml_file import key_table
 
-# Numbers of the transistors of a half, as in netlists/acam.cir.
-CELL_TRANSISTORS = {"lower": (1, 2), "upper": (3, 4, 5, 6)}
+# Numbers of the transistors of a half of each cell, as in netlists/acam_*.cir.
+CELL_TRANSISTORS = {
+    "6t2m": {"lower": (1, 2), "upper": (3, 4, 5, 6)},
+    "10t2m": {"lower": (1, 7, 8, 9, 10, 2), "upper": (3, 4, 5, 6)},
+}
+SUPPLIED = {"6t2m": ("upper",), "10t2m": ("lower", "upper")}  # halves with inverters
 
 # Below it a bit line is a short: through 1 uohm a microvolt of error drives an ampere, and a
 # transient needs minutes. 256 cells of 10 uohm cost 0.01 LSB.
@@ -144,11 +148,30 @@ def acam_models(
         "t_precharge": acam.t_precharge_s,
     }
     names = {"nmos": technology.cards.nmos, "pmos": technology.cards.pmos}
-    for half, numbers in CELL_TRANSISTORS.items():
+    for half, numbers in CELL_TRANSISTORS[acam.cell].items():
         names[f"{half}_draws"] = "".join(f" vt{k}=0 mu{k}=1" for k in numbers if draws)
         names |= {f"m{k}": f" delvto={{vt{k}}} mulu0={{mu{k}}}" if draws else "" for k in numbers}
-    parts = [_rram(device, technology, values), render("acam", **names), cards_text(technology)]
+    circuits = (render(f"acam_{acam.cell}", **names), render("match_line", **names))
+    parts = [_rram(device, technology, values), *circuits, cards_text(technology)]
     return _parameters(values) + "\n".join(parts)
+
+
+def half_cell(
+    technology: Technology, half: str, g: float, nodes: str, *, name: str, vdd: str = "vdd"
+) -> str:
+    """Return the line of half a cell.
+
+    Parameters
+    ----------
+    nodes : str
+        Data line, match line, upper and lower search line.
+    name : str
+        Of the instance, without its x.
+    vdd : str
+        Supply of the inverters, in halves that have some.
+    """
+    supply = f" {vdd}" if half in SUPPLIED[technology.acam.cell] else ""
+    return f"x{name} {nodes}{supply} acam_{half} g={number(g)}"
 
 
 def program_models(device: Device, technology: Technology) -> str:

@@ -12,6 +12,7 @@ from importlib import resources
 from pathlib import Path
 from typing import ClassVar, Self, cast
 
+from circuits.acam_sizes import Acam, Unit
 from circuits.dynamics import Dynamics, Programming, Stanford, Vteam
 from circuits.errors import ParameterError
 from circuits.readout_sizes import Amplifier, Readout
@@ -36,6 +37,7 @@ __all__ = [
     "Programming",
     "Readout",
     "Technology",
+    "Unit",
     "Wire",
     "apply_overrides",
     "describe_key",
@@ -46,6 +48,7 @@ __all__ = [
 ]
 
 AMPLIFIERS = ("model", "two-stage")
+CELLS = ("6t2m", "10t2m")
 CORNERS = ("tt", "ff", "ss", "fs", "sf")
 WIRE_KEYS = ("column.r_wire_ohm_per_cell", "column.c_wire_f_per_cell")
 T_NOMINAL_C = 27.0  # at which conductances are stated
@@ -111,35 +114,6 @@ class Column:
         "row-line resistance between two columns; 0: rows are ideal [ohm]",
         0.0, 1e4, 0.0, written=False,
     )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Acam:
-    """The 6T2M cell, its match line, precharge and sense."""
-
-    w1_m: float = number_key("width of M1 and M3 (gate: data line) [m]", 1e-9, 1e-4)
-    l1_m: float = number_key("length of M1 and M3 [m]", 1e-9, 1e-4)
-    w2_m: float = number_key("width of M2, M6 (pull-downs) and M5 (inverter n) [m]", 1e-9, 1e-4)
-    l2_m: float = number_key("length of M2, M4, M5, M6 and the precharge device [m]", 1e-9, 1e-4)
-    wp_m: float = number_key("width of M4 (inverter p) [m]", 1e-9, 1e-4)
-    w_precharge_m: float = number_key(
-        "width of the precharge device of a match line [m]", 1e-9, 1e-4
-    )
-    v_sl_hi_v: float = number_key("upper search line [V]", 0.0, 5.0)
-    v_sl_lo_v: float = number_key("lower search line [V]", -1.0, 5.0)
-    c_ml_f_per_cell: float = number_key("match-line wire capacitance per cell [F]", 0.0, 1e-12)
-    c_sense_f: float = number_key("input capacitance of the sense amplifier [F]", 0.0, 1e-12)
-    c_node_f: float = number_key("wire capacitance of the inner nodes n1, n2 [F]", 0.0, 1e-12)
-    cells_per_row: int = number_key("cells on a match line", 1, 4096, kind="int")
-    match_lines: int = number_key(
-        "1: both halves on one line; 2: a line for each", 1, 2, kind="int"
-    )
-    t_precharge_s: float = number_key("length of the precharge phase [s]", 1e-12, 1e-3)
-    t_sense_s: float = number_key("end of precharge to sense decision [s]", 1e-12, 1e-3)
-    v_sense_v: float = number_key("sense threshold on the match line [V]", 0.0, 5.0)
-    i_trip_a: float = number_key(
-        "pull-down current that defines the static threshold [A]", 1e-12, 1e-2
-    )
 
 
 @dataclass(frozen=True)
@@ -235,6 +209,7 @@ class Technology(TomlFile):
     acam: Acam = section_key(Acam)  # noqa: RUF009
     process: Process = section_key(Process, default=Process())  # noqa: RUF009
     amplifier: Amplifier = section_key(Amplifier, default=Amplifier())  # noqa: RUF009
+    unit: Unit = section_key(Unit, default=Unit(), written=False)  # noqa: RUF009
     wire: Wire | None = section_key(Wire, default=None)  # noqa: RUF009
 
     folder = "technologies"
@@ -280,16 +255,15 @@ class Technology(TomlFile):
             raise ParameterError(
                 f"{where}: readout.v_dl_lo_v = {low:g} must be below readout.v_dl_hi_v = {high:g}"
             )
-        if self.process.corner not in CORNERS:
-            raise ParameterError(
-                f"{where}: process.corner = {self.process.corner!r} is not known; "
-                f"permitted: {', '.join(CORNERS)}"
-            )
-        if self.readout.amplifier not in AMPLIFIERS:
-            raise ParameterError(
-                f"{where}: readout.amplifier = {self.readout.amplifier!r} is not known; "
-                f"permitted: {', '.join(AMPLIFIERS)}"
-            )
+        for key, value, permitted in (
+            ("process.corner", self.process.corner, CORNERS),
+            ("readout.amplifier", self.readout.amplifier, AMPLIFIERS),
+            ("acam.cell", self.acam.cell, CELLS),
+        ):
+            if value not in permitted:
+                raise ParameterError(
+                    f"{where}: {key} = {value!r} is not known; permitted: {', '.join(permitted)}"
+                )
         if self.acam.v_sl_lo_v >= self.acam.v_sl_hi_v:
             raise ParameterError(
                 f"{where}: acam.v_sl_lo_v = {self.acam.v_sl_lo_v:g} must be below"

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from circuits import plan
-from circuits.netlist import acam_models, chunks, number, render
+from circuits.netlist import acam_models, chunks, half_cell, number, render
 from circuits.parameters import Device, Technology
 from circuits.plan import Job, Result, RunLog
 
@@ -101,8 +101,8 @@ class SearchBench:
         return lines if second == "ml#" else lines + self._line("u#")
 
     def _half(self, half: Half, g: float, dl: str, ml: str) -> list[str]:
-        supply = " vdd" if half == "upper" else ""
-        return [f"x{half[0]}# {dl} {ml} slhi sllo{supply} acam_{half} g={number(g)}"]
+        nodes = f"{dl} {ml} slhi sllo"
+        return [half_cell(self.technology, half, g, nodes, name=f"{half[0]}#")]
 
     def _line(self, name: str) -> list[str]:
         lines = [f"xm{name} ml{name} pcb vddp match_line"]
@@ -191,14 +191,13 @@ class SearchBench:
     def _metered(self, half: Half, g: float, v_dl: float) -> list[str]:
         """Return a half with its own supplies: s and l search lines, c inverter, p precharge."""
         acam, vdd = self.technology.acam, number(self.technology.vdd_v)
-        inverter = " vdd#" if half == "upper" else ""
         lines = [
             f"vs# slhi# 0 {number(acam.v_sl_hi_v)}",
             f"vl# sllo# 0 {number(acam.v_sl_lo_v)}",
             f"vc# vdd# 0 {vdd}",
             f"vp# vddp# 0 {vdd}",
             f"vd# d# 0 {number(v_dl)}",
-            f"xh# d# ml# slhi# sllo#{inverter} acam_{half} g={number(g)}",
+            half_cell(self.technology, half, g, "d# ml# slhi# sllo#", name="h#", vdd="vdd#"),
             "xm# ml# pcb vddp# match_line",
         ]
         return [*lines, "xi# ml# idle_pull_down"] if acam.cells_per_row > 1 else lines

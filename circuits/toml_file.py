@@ -38,15 +38,15 @@ def number_key(
     return field(default=default, metadata=meta)
 
 
-def text_key(text: str, default: str | None = None) -> Any:
-    """Declare a key that holds a text."""
-    meta = {"text": text, "kind": "str"}
+def text_key(text: str, default: str | None = None, *, written: bool = True) -> Any:
+    """Declare a key that holds a text; ``written`` as for a number."""
+    meta = {"text": text, "kind": "str", "written": written}
     return field(metadata=meta) if default is None else field(default=default, metadata=meta)
 
 
-def section_key(cls: type, default: Any = dataclasses.MISSING) -> Any:
+def section_key(cls: type, default: Any = dataclasses.MISSING, *, written: bool = True) -> Any:
     """Declare a section of further keys; with a default, which may be None, it may be left out."""
-    meta = {"text": cls.__doc__ or "", "kind": "section", "section": cls}
+    meta = {"text": cls.__doc__ or "", "kind": "section", "section": cls, "written": written}
     return field(default=default, metadata=meta)
 
 
@@ -107,14 +107,14 @@ class TomlFile:
         plain, tables = [], []
         for name, item in key_table(type(self)).items():
             value = getattr(self, name)
-            if value is None:  # a section that the file does not have
+            if value is None or not _is_written(item, value):
                 continue
             if item.metadata["kind"] == "section":
                 leaves = key_table(type(value)).items()
                 lines = [
                     f"{leaf} = {_format(getattr(value, leaf))}"
                     for leaf, key in leaves
-                    if key.metadata.get("written", True) or getattr(value, leaf) != key.default
+                    if _is_written(key, getattr(value, leaf))
                 ]
                 tables.append("\n".join([f"\n[{name}]", *lines]))
             else:
@@ -276,6 +276,10 @@ def _convert_number(item: "dataclasses.Field[Any]", value: Any, where: str, key:
 def key_table(cls: type) -> "dict[str, dataclasses.Field[Any]]":
     """Return the declared keys of a class or section by their names."""
     return {item.name: item for item in dataclasses.fields(cls)}
+
+
+def _is_written(item: "dataclasses.Field[Any]", value: Any) -> bool:
+    return bool(item.metadata.get("written", True)) or value != item.default
 
 
 def nearest(key: str, known: Sequence[str], prefix: str = "") -> str:

@@ -72,8 +72,8 @@ SCHEMATICS = (
      "segments, current sense and transimpedance stages. Three of all rows.",
      "Schematic of two crossbar columns with their transimpedance stages."),
     ("acam", "6T2M ACAM cell and match lines",
-     "One row, as in `netlists/acam.cir`, on two match lines (`acam.match_lines = 2`; with 1 both "
-     "halves pull ml).",
+     "One row, as in `netlists/acam_6t2m.cir`, on two match lines (`acam.match_lines = 2`; with 1 "
+     "both halves pull ml).",
      "Schematic of both halves of the cell, their match lines and the decision."),
 )  # fmt: skip
 FACTS = (

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from circuits import acam, crossbar, readout
+from circuits import acam, acam_unit, crossbar, readout
 from circuits.parameters import Technology, apply_overrides, load_parameters, parameter_keys
 
 DEVICE, TECHNOLOGY = load_parameters("taox", "lp16")
@@ -27,6 +27,8 @@ VALUES = {
     "technology.cards.pmos": "n16lp",
     "technology.acam.match_lines": "1",
     "technology.acam.cells_per_row": "2",
+    "technology.acam.cell": "10t2m",
+    "technology.unit.rows_per_or_line": "1",
     "technology.column.rows": "128",
     "technology.readout.amplifier": "two-stage",
 }
@@ -57,6 +59,14 @@ def texts(device, technology):
     return [job.netlist for job in jobs]
 
 
+def unit_texts(device, technology):
+    """Return the netlist of a whole ACAM unit of two rows."""
+    jobs, g = [], np.full(2, 1e-6)
+    rows = acam_unit.Rows(g, 2 * g, np.zeros(2, np.int64), bits=2)
+    acam_unit.convert(device, technology, rows, 0.7, record=jobs)
+    return [job.netlist for job in jobs]
+
+
 def technology_with(key):
     """Return a technology that has the section of a key."""
     return WITH_WIRE if ".wire." in key else TECHNOLOGY
@@ -75,7 +85,8 @@ def test_parameter_moves_a_netlist(key):
     shown = [setting for part, setting in SHOWN.items() if part in key]
     before = apply_overrides(DEVICE, technology_with(key), shown)
     after = apply_overrides(*before, [f"{key}={changed}"])
-    assert texts(*before) != texts(*after)
+    written = unit_texts if ".unit." in key else texts
+    assert written(*before) != written(*after)
 
 
 @pytest.mark.ngspice
