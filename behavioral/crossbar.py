@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from behavioral.cell import Cell
 from behavioral.correction import Correction, no_correction
 from behavioral.correction_fit import KINDS, Kind, fit
-from behavioral.first_order import mean_gain
+from behavioral.first_order import mean_gain, squared_share
 from behavioral.kernels import crossbar as kernels
 from behavioral.kernels import noise as noise_kernels
 from behavioral.noise import NoiseLaw, generator, quantiles, seed_path, stream_key
@@ -212,11 +212,11 @@ class CrossbarModel:
             )
             for lo in range(0, weights.shape[1], TILE_COLUMNS)
         ]
-        variance = [group.variance for group in groups] or [np.zeros_like(weights)]
+        variance = [self._reading(group, x) for group in groups if noise == "per-read"]
         devices = [group.devices for group in groups] or [np.zeros((0, *weights.shape), np.float32)]
         return ProgrammedArray(
             correction=self._correct(groups, weights, x, correction),
-            variance=np.concatenate(variance, axis=1) if noise == "per-read" else None,
+            variance=_beside(variance, weights) if noise == "per-read" else None,
             devices=np.concatenate(devices, axis=2) if keep_devices else None,
             error_scale=np.array([group.error_scale for group in groups if slices == 2]),
             clipped=sum(group.clipped for group in groups),
@@ -239,6 +239,12 @@ class CrossbarModel:
         if slices not in (1, 2):
             raise ParameterError(f"slices {slices} must be 1 (main only) or 2 (main and error)")
         return weights
+
+    def _reading(self, group: Group, x: Float32) -> Float32:
+        """Return the variance of the matrix for row voltages, of which bit lines take a share."""
+        g = np.mean([array.mean(axis=1, dtype=float) for array in group.pair], axis=0)
+        share = squared_share(g, x - np.float32(self.rest), self.wires.r, self.wires.r_end)
+        return group.variance * share[:, None]
 
     def _check_inputs(self, inputs: ArrayLike | None, rows: int, correction: str) -> Float32:
         if correction not in KINDS:
@@ -411,6 +417,11 @@ class CrossbarModel:
                 "use policy='clip'"
             )
         self.clipped_inputs += outside
+
+
+def _beside(parts: list[Float32], like: Float32) -> Float32:
+    """Return groups of columns beside one another; zeros like the weights if there is none."""
+    return np.concatenate(parts, axis=1) if parts else np.zeros_like(like)
 
 
 @lru_cache(maxsize=65536)

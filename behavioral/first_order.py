@@ -70,6 +70,19 @@ def mean_profile(g: FloatArray, r: float, r_end: float, basis: FloatArray) -> Fl
     return np.asarray(g[:, None] * h)
 
 
+def squared_share(g: FloatArray, x: Float32, r: float, r_end: float) -> Float32:
+    """Mean square of the voltage across each row's cell over that of the row, (rows,).
+
+    Of an ohmic column g (rows,) at typical inputs x (samples, rows).
+    """
+    basis = legendre(g.size)
+    u = (x @ mean_profile(g, r, r_end, basis)) @ basis
+    square = np.square(x, dtype=float).sum(axis=0)
+    across = np.square(x - u).sum(axis=0)
+    share = np.divide(across, square, out=np.ones_like(square), where=square > 0)
+    return np.asarray(share, np.float32)
+
+
 def law_matrix(terms: FloatArray, degree: int) -> Float32:
     """Coefficients of a polynomial as (powers of u, powers of v)."""
     out = np.zeros((degree + 1, degree + 1), np.float32)

@@ -14,6 +14,7 @@ from behavioral.kernels import ladder
 from behavioral.kernels import noise as kernels
 from behavioral.noise import quantiles, stream_key
 from behavioral.row_wires import Wires
+from behavioral.wire_grid import node_resistance
 
 Float32 = NDArray[np.float32]
 Noise = Literal["none", "frozen", "per-read"]
@@ -170,6 +171,10 @@ class Programmer:
                 deviation,
             )
         z = self.transfer(read * job.gain)
+        if job.noise == "per-read" and g.size:  # a cell's own current lifts its bit line
+            mean = read.mean(axis=1, keepdims=True) * job.gain
+            own = node_resistance(mean, self.wires.r, self.wires.r_end).astype(np.float32)
+            deviation *= 1.0 - own * read * job.gain
         return Written(device, written, read, z, (z * deviation * job.gain) ** 2)
 
     def program(self, w: Float32, lo: int, job: Job) -> Group:

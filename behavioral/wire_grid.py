@@ -158,6 +158,16 @@ def effective_matrix(g: ArrayLike, r_row: float, r: float, r_end: float) -> Floa
     return out
 
 
+def node_resistance(g: ArrayLike, r: float, r_end: float) -> FloatArray:
+    """Return the resistance of a bit line at each of its nodes, other cells included, (rows, cols).
+
+    `g` holds positive conductances (rows, cols), one bit line a column, rows ideal.
+    """
+    g = np.asarray(g, float)
+    near, far = _profiles(g, r, r_end)
+    return np.asarray(near * far / g**2)
+
+
 def _profiles(g: FloatArray, r: float, r_end: float) -> tuple[FloatArray, FloatArray]:
     """Return (near, far): one volt on row i of a bit line draws ``-near[i] far[j]`` from row j > i.
 

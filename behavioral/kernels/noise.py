@@ -109,6 +109,14 @@ def _lookup(table, x):
     return low + (x - np.float32(k)) * (table[k + _NEXT] - low)
 
 
+@njit(cache=True)
+def _slope(table, x):
+    """Slope of ``x table(x)``, x below the end of the grid."""
+    k = np.uint32(min(np.int32(x), np.int32(table.size - 2)))
+    step = table[k + _NEXT] - table[k]
+    return table[k] + (np.float32(2.0) * x - np.float32(k)) * step
+
+
 @njit(cache=True, parallel=True)
 def look_up(x, step, table, out):
     """``out = table(x / step)``, linear, clamped; flat arrays."""
@@ -220,8 +228,7 @@ def write(
             ratio = _lookup(to_cell, x[c] * rram_step)
             written[i, c] = read[i, c] = x[c] * ratio * inverse
             sigma[c] = _lookup(sigma_read, math.sqrt(x[c]) * noise_step)
-            # d ln g / d ln G of a cell with a resistance in series equals g / G
-            deviation[i, c] = sigma[c] * ratio * ratio * inverse
+            deviation[i, c] = sigma[c] * _slope(to_cell, x[c] * rram_step) * inverse
         if frozen:
             _quick_normals(keys[1], first, table, words, normals)
             for c in range(cols):

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from behavioral.kernels import ladder
-from behavioral.wire_grid import WireGrid, effective_matrix
+from behavioral.wire_grid import WireGrid, effective_matrix, node_resistance
 from circuits.errors import ParameterError
+from tests import naive
 
 NO_JIT = bool(numba.config.DISABLE_JIT)
 # README of badcrossbar 1.1.0 (Joksas and Mehonic, SoftwareX 12, 2020): volts, ohms
@@ -101,6 +102,17 @@ def test_without_row_resistance_it_is_a_ladder():
     z = np.empty_like(g)
     ladder.transfer_profile(g, 1e-3, 2e-3, z)
     np.testing.assert_allclose(effective_matrix(g, 0.0, 1e-3, 2e-3), g * z, rtol=1e-6)
+
+
+def test_resistance_of_a_node_is_that_of_the_dense_network():
+    """Diagonal of the inverse of ladder and cells together; both are float64."""
+    g = cells(9, 2) / 1.5e-4
+    found = node_resistance(g, 0.01, 0.03)
+    for c in range(2):
+        inverse = np.linalg.inv(
+            np.linalg.inv(naive.ladder_matrix(9, 0.01, 0.03)) + np.diag(g[:, c])
+        )
+        np.testing.assert_allclose(found[:, c], np.diag(inverse), rtol=1e-9)
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (3, 0)])
