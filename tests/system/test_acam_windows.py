@@ -45,7 +45,7 @@ def tuned(library, tmp_path_factory):
 @pytest.fixture
 def copy(tuned, tmp_path):
     """A copy whose last layer's bounds are moved by a tenth of its range."""
-    folder = tmp_path / "copy"
+    folder = tmp_path / tuned.name
     folder.mkdir()
     for file in tuned.iterdir():
         (folder / file.name).write_bytes(file.read_bytes())
