@@ -13,52 +13,24 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    from system.commands.options import (
-        add_corner,
-        add_execution,
-        add_mode,
-        add_model,
-        count,
-        temperature,
-    )
+    from system.commands.speech import add_speech
 
     parser.epilog = "Messages are lines of the standard input; its end ends the chat."
-    add_model(parser)
-    add_corner(parser)
+    add_speech(parser, tokens=200, written="the conversation")
     parser.add_argument("--system", metavar="TEXT", help="instructions before the first message")
-    parser.add_argument(
-        "--tokens", type=count, default=200, help="of an answer, at most (default: 200)"
-    )
-    add_mode(parser)
-    add_execution(parser)
-    parser.add_argument(
-        "--temperature", type=temperature, default=0.0, help="0 (default): the likeliest token"
-    )
-    parser.add_argument("--json", metavar="OUT", help="write the conversation here at its end")
 
 
 def run(args: argparse.Namespace) -> int:
     """Answer every message; write the conversation however it ends."""
     from system.chat import Chat, to_dict
-    from system.commands.options import (
-        check_text,
-        execution,
-        library_for,
-        open_network,
-        output_file,
-        write_json,
-    )
+    from system.commands.options import check_text, output_file, write_json
+    from system.commands.speech import open_speaker
     from system.generation import Sampling
-    from system.hardware import Chip
-    from system.inference import arithmetic
 
     out = output_file(args.json, "--json") if args.json else None
     if args.system is not None:
         check_text(args.system, "--system")
-    library = library_for(args.library, args.mode, args.corner)
-    network = open_network(args, library)
-    chip = Chip(args.seed, 0, args.read_noise)
-    ops = arithmetic(network, library, args.mode, chip, execution=execution(args))
+    network, ops, sha256 = open_speaker(args)
     sampling = Sampling(args.tokens, args.temperature, args.seed)
     chat = Chat(network, ops, sampling, args.system)
     if args.mode in ("ideal-analog", "noisy"):
@@ -67,7 +39,6 @@ def run(args: argparse.Namespace) -> int:
         _talk(chat, sys.stdin.isatty())
     finally:
         if out is not None:
-            sha256 = library.sha256 if library else None
             kept = {"seed": args.seed, "temperature": args.temperature}
             write_json(out, to_dict(chat, network, args.mode, sha256, **kept))
     return 0

@@ -7,47 +7,21 @@ import argparse
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    from system.commands.options import (
-        add_corner,
-        add_execution,
-        add_mode,
-        add_model,
-        count,
-        temperature,
-    )
+    from system.commands.speech import add_speech
 
-    add_model(parser)
-    add_corner(parser)
+    add_speech(parser, tokens=40, written="prompt and text")
     parser.add_argument("--prompt", required=True, metavar="TEXT")
-    parser.add_argument("--tokens", type=count, default=40, help="at most (default: 40)")
-    add_mode(parser)
-    add_execution(parser)
-    parser.add_argument(
-        "--temperature", type=temperature, default=0.0, help="0 (default): the likeliest token"
-    )
-    parser.add_argument("--json", metavar="OUT", help="write prompt and text here too")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the prompt and stream its continuation."""
-    from system.commands.options import (
-        check_text,
-        execution,
-        library_for,
-        open_network,
-        output_file,
-        write_json,
-    )
+    from system.commands.options import check_text, output_file, write_json
+    from system.commands.speech import open_speaker
     from system.generation import generate, to_dict
-    from system.hardware import Chip
-    from system.inference import arithmetic
 
     check_text(args.prompt, "the prompt")
     out = output_file(args.json, "--json") if args.json else None
-    library = library_for(args.library, args.mode, args.corner)
-    network = open_network(args, library)
-    chip = Chip(args.seed, 0, args.read_noise)
-    ops = arithmetic(network, library, args.mode, chip, execution=execution(args))
+    network, ops, sha256 = open_speaker(args)
     pieces = generate(
         network, ops, args.prompt, tokens=args.tokens, temperature=args.temperature, seed=args.seed
     )
@@ -59,7 +33,6 @@ def run(args: argparse.Namespace) -> int:
         print(piece, end="", flush=True)
     print()
     if out is not None:
-        sha256 = library.sha256 if library else None
         kept = {"seed": args.seed, "temperature": args.temperature}
         write_json(out, to_dict(network, args.mode, args.prompt, text, sha256, **kept))
     return 0
