@@ -121,7 +121,7 @@ def kept_answers(network: Network, ops: Ops, answers: Sequence[Answer]) -> float
     return kept / len(answers)
 
 
-def _published_tensors(network: Network) -> Mapping[str, Array]:
+def published_tensors(network: Network) -> Mapping[str, Array]:
     """Return a network's tensors; of one with an adapter those of its base."""
     if "adapter" not in network.checkpoint.config:
         return network.model.tensors
@@ -145,7 +145,7 @@ class Examination:
             name: evaluation.text_windows(network.encode(read(network.data)), samples)
             for name, read in HELD_OUT.items()
         }
-        self.exact = FloatOps(_published_tensors(network))
+        self.exact = FloatOps(published_tensors(network))
         asks = network.checkpoint.chat_template is not None
         self.answers = exact_answers(network, self.exact) if asks else []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 ADAPTER_STEPS = 300
+PUBLISHED = ("smollm2-135m", "llama-austen-float")  # an adapter is trained beside their weights
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "model",
         metavar="MODEL",
         help="lenet-mnist, llama-austen, resnet8-photo-digits, senet-photo-digits or minilm-rt; "
-        "smollm2-135m, or the path of a Llama: a low-rank adapter for its weights",
+        "smollm2-135m, llama-austen-float or the path of a Llama: a low-rank adapter for it",
     )
     parser.add_argument(
         "--steps",
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         from system.training.adapters import AdapterPlan, train_adapter
         from system.training.heads import HEADS, train_head
-        from system.training.recipes import Plan, finetune
+        from system.training.recipes import RECIPES, Plan, finetune
     except ModuleNotFoundError as error:
         raise NldpeError(
             f"training needs {error.name}; install the extra: pip install 'nldpe-cosim[train]'"
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     library = load_library(args.library)
     announce_compilation()
-    if args.model == "smollm2-135m" or Path(args.model).exists():
+    if args.model not in RECIPES and (args.model in PUBLISHED or Path(args.model).exists()):
         if args.steps != "naf":
             raise NldpeError(f"{args.model} is trained already; give --steps naf for its adapter")
         adapter = AdapterPlan(args.naf_steps or ADAPTER_STEPS, seed=args.seed)

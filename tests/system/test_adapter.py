@@ -17,6 +17,7 @@ from system.engine import AnalogOps  # noqa: E402
 from system.hardware import Chip, Hardware  # noqa: E402
 from system.models.ops import FloatOps  # noqa: E402
 from system.networks import Network, load_network  # noqa: E402
+from system.quality import published_tensors  # noqa: E402
 from system.quantization import Mapping  # noqa: E402
 from system.training import networks  # noqa: E402
 from system.training.adapters import AdaptedOps, AdapterPlan, AdapterTraining  # noqa: E402
@@ -45,6 +46,7 @@ def test_an_adapter_is_merged_into_its_base(place):
     for name, weight in base.model.tensors.items():
         wanted = weight + change if name == f"{LAYER}.weight" else weight
         np.testing.assert_array_equal(network.model.tensors[name], wanted)
+        np.testing.assert_array_equal(published_tensors(network)[name], weight)
     assert network.checkpoint.extra["provenance"] == {"seed": 5}
     assert network.decode(network.encode("She was glad.")) == "She was glad."
 
