@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -21,6 +22,7 @@ from system.engine import AnalogOps, make_ops
 from system.hardware import Chip
 from system.models.ops import FloatOps, Ops
 from system.networks import Network, Samples
+from system.pieces import Pieces
 
 
 @dataclass(frozen=True)
@@ -200,6 +202,7 @@ def evaluate(
     seed: int = 0,
     read_noise: Noise = "frozen",
     execution: Execution = HERE,
+    pieces: Pieces | None = None,
 ) -> Result:
     """Score a network; only mode "noisy" differs from chip to chip.
 
@@ -213,20 +216,19 @@ def evaluate(
     seed : keys the draws of all chips.
     read_noise : {"frozen", "per-read"}
     execution : as in `arithmetic`.
+    pieces : keeps the score of every chip until the run is whole.
     """
     chosen = network.samples(samples)
     count = chips if mode == "noisy" else 1
     start = perf_counter()
+
+    def score(index: int) -> dict[str, Any]:
+        chip = Chip(seed, index, read_noise)
+        return asdict(score_chip(network, library, chosen, mode, chip, execution=execution))
+
     scores = [
-        score_chip(
-            network,
-            library,
-            chosen,
-            mode,
-            Chip(seed, index, read_noise),
-            execution=execution,
-        )
-        for index in range(count)
+        Score(**(pieces.take(f"chip-{k}", partial(score, k)) if pieces else score(k)))
+        for k in range(count)
     ]
     seconds = perf_counter() - start
     values = [score.value for score in scores]

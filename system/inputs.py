@@ -22,6 +22,15 @@ def note(place: Path) -> None:
             file.write(f"{place.resolve()}\n")
 
 
+def seen() -> set[Path]:
+    """Return what was noted so far and is there; nothing where nobody wants to know."""
+    ledger = os.environ.get(LEDGER)
+    if not ledger:
+        return set()
+    lines = Path(ledger).read_text(encoding="utf-8").splitlines()
+    return {place for place in map(Path, lines) if place.exists()}
+
+
 @contextmanager
 def noted(ledger: Path) -> Iterator[set[Path]]:
     """Gather what is read inside; the set is filled at the end.

@@ -24,8 +24,9 @@ from typing import Any
 from circuits.errors import FormatError, ParameterError, SimulationError
 from system import inputs
 from system.files import write_json
+from system.pieces import Pieces
 
-RECORD, LOCK, LEDGER = "run.json", ".lock", ".inputs"
+RECORD, LOCK, LEDGER, PIECES = "run.json", ".lock", ".inputs", ".pieces"
 FORMAT = 1
 RESULT = "result.json"
 READ = ("library", "data", "components")  # options that name what is read
@@ -85,6 +86,7 @@ def recorded(args: argparse.Namespace, words: list[str]) -> int:
         }
         start = perf_counter()
         _redirect(args, folder)
+        args.pieces = Pieces(folder / PIECES, {"words": words, "versions": content["versions"]})
         with inputs.noted(folder / LEDGER) as read:
             code = int(args.run(args) or 0)
         kept = before.get("hashes", {}) if keeps_results(args) else {}
@@ -94,6 +96,7 @@ def recorded(args: argparse.Namespace, words: list[str]) -> int:
             "exit_code": code,
         }
         write_json(place, content)
+        args.pieces.clear()
     return code
 
 

@@ -68,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
         execution=execution(args),
         seed=args.seed,
         read_noise=args.read_noise,
+        pieces=getattr(args, "pieces", None),
     )
     print(result)
     if out is not None:

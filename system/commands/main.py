@@ -102,8 +102,9 @@ def _run(args: argparse.Namespace) -> int:
             print(f"nldpe {args.command}: {error}", file=sys.stderr)
             return 1
     except KeyboardInterrupt:
-        kept = "; what was simulated is kept, run the same command again to go on"
-        note = kept if args.command in RESUMABLE else ""
+        kept = "; what was finished is kept, run the same command again to go on"
+        keeps = args.command == "infer" and args.run_directory is not None
+        note = kept if keeps or args.command in RESUMABLE else ""
         print(f"\nnldpe {args.command}: interrupted{note}", file=sys.stderr)
         return 130
     except BrokenPipeError:

@@ -13,10 +13,12 @@ import pytest
 
 from circuits.cache import cache_root
 from circuits.errors import ParameterError
+from system import inference
 from system.commands.main import main
 from system.comparison import compare
 from system.inputs import sha256
-from system.runs import LOCK, RECORD, hold
+from system.pieces import Pieces
+from system.runs import LOCK, PIECES, RECORD, hold
 
 FLOAT = ["infer", "lenet-mnist-float", "--mode", "float", "--samples", "20", "--library", "none.h5"]
 
@@ -158,6 +160,42 @@ def test_an_interrupted_run_goes_on(words, kept, quick_library, tmp_path):
     assert again.returncode == 0
     assert before.items() <= {p: p.stat().st_mtime_ns for p in tmp_path.glob(kept)}.items()
     assert (tmp_path / "run" / RECORD).exists()
+
+
+@pytest.mark.ngspice
+def test_an_interrupted_inference_scores_no_chip_twice(
+    quick_library, tmp_path, monkeypatch, capsys
+):
+    """Ctrl-C in the third chip; then that one alone is scored, and the result is the usual one."""
+    monkeypatch.chdir(tmp_path)
+    words = ["infer", "lenet-mnist-float", "--samples", "20", "--chips", "3"]
+    words += ["--library", str(quick_library), "--run"]
+    score, scored = inference.score_chip, []
+
+    def interrupted(*args, **options):
+        scored.append(args[4].index)
+        if scored == [0, 1, 2]:
+            raise KeyboardInterrupt
+        return score(*args, **options)
+
+    monkeypatch.setattr(inference, "score_chip", interrupted)
+    assert main([*words, "one"]) == 130
+    assert "run the same command again to go on" in capsys.readouterr().err
+    assert main([*words, "one"]) == main([*words, "two"]) == 0
+    assert scored == [0, 1, 2, 2, 0, 1, 2]
+    results = [json.loads(Path(name, "result.json").read_text()) for name in ("one", "two")]
+    assert results[0]["values"] == results[1]["values"]
+    assert not Path("one", PIECES).exists()
+
+
+def test_pieces_of_another_run_are_not_taken(tmp_path):
+    first = Pieces(tmp_path / "p", {"words": ["infer", "a"]})
+    assert first.take("chip-0", lambda: {"value": 1}) == {"value": 1}
+    assert first.take("chip-0", lambda: {"value": 2}) == {"value": 1}
+    other = Pieces(tmp_path / "p", {"words": ["infer", "b"]})
+    assert other.take("chip-0", lambda: {"value": 3}) == {"value": 3}
+    (tmp_path / "p" / "chip-0.json").write_text("{")
+    assert other.take("chip-0", lambda: {"value": 4}) == {"value": 4}
 
 
 def test_a_full_disk_leaves_a_message_and_no_file(tmp_path, monkeypatch, capsys):
