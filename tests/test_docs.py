@@ -27,6 +27,13 @@ def test_relative_links_of_the_documents_exist():
     assert not broken
 
 
+def test_every_document_stands_in_the_navigation_of_the_site():
+    """`make docs` refuses the others; here it shows without mkdocs."""
+    listed = re.findall(r": (\S+\.(?:md|ipynb))$", (ROOT / "mkdocs.yml").read_text(), re.M)
+    pages = {p.relative_to(ROOT / "docs").as_posix() for p in DOCUMENTS if "docs" in p.parts}
+    assert not pages - set(listed)
+
+
 @pytest.mark.parametrize(
     ("drawing", "circuits"), [("acam", ("acam_6t2m", "match_line")), ("column", ("column",))]
 )
