@@ -17,6 +17,8 @@ COMMANDS = {
     "devices": "list, show, compare, check and fit device cards",
     "technologies": "list, show and check technology files",
     "inspect": "show what a library holds and how far it is from ngspice",
+    "acam": "an ACAM unit, its sense amplifier and match lines, whole in ngspice",
+    "size": "size the ACAM cell for a threshold law and an energy; writes a technology",
     "infer": "run a network on a library: accuracy or perplexity over programmed chips",
     "generate": "continue a text with a language model",
     "chat": "talk with a language model by its chat template",
@@ -39,7 +41,9 @@ TALKING = (
     "system.quality_study",
     "system.training.adapters",
 )
-RESUMABLE = ("characterize", "validate", "demo", "sweep", "explore", "accuracy", "quality")
+RESUMABLE = (
+    "characterize", "validate", "demo", "sweep", "explore", "accuracy", "quality", "acam", "size",
+)  # fmt: skip
 RECORDED = ("infer", "validate", "cost", "finetune")  # with --run; sweeps always are
 
 
