@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -40,12 +41,14 @@ class Nearness:
     Attributes
     ----------
     perplexity : exp of the mean next-token cross entropy.
+    exact : that of float32.
     agreement : share of tokens after which the likeliest next token is that of float32.
     divergence : mean Kullback-Leibler divergence from float32's prediction, KL(float32 || this)
         [nat per token].
     """
 
     perplexity: float
+    exact: float
     agreement: float
     divergence: float
 
@@ -69,16 +72,18 @@ def compare(
     label : of the progress bar.
     """
     model = language_model(network)
-    totals = np.zeros(3)
+    totals = np.zeros(4)
     for window in tqdm(windows, desc=label, unit="window", disable=None, leave=False):
         found, wanted = (log_softmax(model.forward(window[None, :-1], o)[0]) for o in (ops, exact))
+        places = np.arange(len(found)), window[1:]
         totals += (
-            -np.mean(found[np.arange(len(found)), window[1:]]),
+            -np.mean(found[places]),
+            -np.mean(wanted[places]),
             np.mean(found.argmax(axis=1) == wanted.argmax(axis=1)),
             np.mean(np.sum(np.exp(wanted) * (wanted - found), axis=1)),
         )
-    loss, agreement, divergence = totals / len(windows)
-    return Nearness(float(np.exp(loss)), float(agreement), float(divergence))
+    loss, exact_loss, agreement, divergence = (float(total) for total in totals / len(windows))
+    return Nearness(math.exp(loss), math.exp(exact_loss), agreement, divergence)
 
 
 @dataclass(frozen=True)

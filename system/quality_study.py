@@ -28,7 +28,7 @@ from system.sweep.runs import RunFolder, make_key
 
 log = logging.getLogger(__name__)
 
-VERSION = 1  # of result files; others are made again
+VERSION = 2  # of result files; others are made again
 NOISE = {"ideal-analog": "none", "noisy": "frozen"}
 
 
@@ -164,11 +164,10 @@ def to_markdown(found: Sequence[Found]) -> str:
     head += [f"{text}: {what}" for text in texts for what in _COLUMNS]
     head += ["answers kept"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    exact = {f.row.network: f for f in found if f.row.mode == "float"}
     for f in found:
         cells = [f"`{f.row.network}`", f.row.name, str(len(f.chips))]
         for text in texts:
-            cells += _cells(f, exact[f.row.network], text)
+            cells += _cells(f, text)
         asked = [chip["answers"] for chip in f.chips if "answers" in chip]
         cells.append(_spread(asked, 100.0, 0, " %") if asked else "")
         lines.append("| " + " | ".join(cells) + " |")
@@ -178,10 +177,9 @@ def to_markdown(found: Sequence[Found]) -> str:
 _COLUMNS = ("perplexity", "above float [%]", "worst chip [%]", "same next token [%]", "KL [nat]")
 
 
-def _cells(found: Found, exact: Found, text: str) -> Iterator[str]:
-    perplexity = found.values(text, "perplexity")
-    base = exact.values(text, "perplexity")[0]
-    above = [100.0 * (value / base - 1.0) for value in perplexity]
+def _cells(found: Found, text: str) -> Iterator[str]:
+    perplexity, exact = found.values(text, "perplexity"), found.values(text, "exact")
+    above = [100.0 * (here / there - 1.0) for here, there in zip(perplexity, exact, strict=True)]
     yield _spread(perplexity, 1.0, 2)
     yield f"{np.mean(above):+.1f}"
     yield f"{max(above):+.1f}"
@@ -201,7 +199,7 @@ def to_csv(found: Sequence[Found]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(
-        ["network", "mode", "part", "chip", "text", "perplexity", "agreement",
+        ["network", "mode", "part", "chip", "text", "perplexity", "float32", "agreement",
          "divergence_nat", "answers_kept"]
     )  # fmt: skip
     for f in found:
@@ -210,6 +208,6 @@ def to_csv(found: Sequence[Found]) -> str:
                 near = chip[text]
                 writer.writerow(
                     [f.row.network, f.row.mode, f.row.part, index, text, near["perplexity"],
-                     near["agreement"], near["divergence"], chip.get("answers", "")]
+                     near["exact"], near["agreement"], near["divergence"], chip.get("answers", "")]
                 )  # fmt: skip
     return out.getvalue()

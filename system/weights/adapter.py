@@ -88,6 +88,8 @@ def save_adapter(
 def merge(base: Checkpoint, path: Path) -> Checkpoint:
     """Return the base with an adapter's pairs added to its weights.
 
+    Ranges that the base holds stay: training ran on them.
+
     Raises
     ------
     CheckpointError
@@ -107,4 +109,6 @@ def merge(base: Checkpoint, path: Path) -> Checkpoint:
             raise CheckpointError(f"{path / WEIGHTS}: infinite or NaN values in {name}")
         tensors[f"{name}.weight"] = weight + up @ down
     extra = {file.stem: read_json(file) for file in path.glob("*.json") if file.stem != "config"}
-    return Checkpoint(base.config | config, tensors, {}, extra, base.tokenizer, base.chat_template)
+    return Checkpoint(
+        base.config | config, tensors, base.analog, extra, base.tokenizer, base.chat_template
+    )

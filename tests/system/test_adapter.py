@@ -48,6 +48,7 @@ def test_an_adapter_is_merged_into_its_base(place):
         np.testing.assert_array_equal(network.model.tensors[name], wanted)
         np.testing.assert_array_equal(published_tensors(network)[name], weight)
     assert network.checkpoint.extra["provenance"] == {"seed": 5}
+    assert network.ranges.keys() == base.ranges.keys()
     assert network.decode(network.encode("She was glad.")) == "She was glad."
 
 
