@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter, process_time
+from time import process_time
 from typing import Any
 
 import pytest
 
 from behavioral.library import Library
+from benchmarks.timing import repeated, seconds
 from circuits.parameters import load_parameters
 
-LEAST_SECONDS = 0.02  # one measurement: shorter calls are repeated inside it
 ROUNDS = 11
 
 
@@ -53,24 +53,6 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.line(
             f"{row.what:{width}}  {row.ours:>14}  {row.baseline:>14}  {row.ratio}"
         )
-
-
-def repeated(function: Callable[[], object]) -> int:
-    """Return how many calls fill LEAST_SECONDS; the first call compiles and is not counted."""
-    function()
-    start = perf_counter()
-    function()
-    return max(1, int(LEAST_SECONDS / max(perf_counter() - start, 1e-7)))
-
-
-def seconds(
-    function: Callable[[], object], calls: int, clock: Callable[[], float] = process_time
-) -> float:
-    """Return the seconds of one call, averaged over `calls`."""
-    start = clock()
-    for _ in range(calls):
-        function()
-    return (clock() - start) / calls
 
 
 @pytest.fixture
