@@ -159,7 +159,8 @@ def replay(
     if r_row > 0.0:
         raise ParameterError(
             f"r_row_wire_ohm_per_cell = {r_row:g}: replayed columns stand alone, on ideal row "
-            "lines; validate with a library that has 0 there (--set r_row_wire_ohm_per_cell=0)"
+            "lines; take a library without: nldpe characterize --set r_row_wire_ohm_per_cell=0 "
+            "--out FILE.h5"
         )
     if g.shape[1] != v.shape[1] or not 1 <= g.shape[1] <= rows:
         raise ParameterError(
