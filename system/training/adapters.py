@@ -14,7 +14,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -233,7 +233,8 @@ class AdapterTraining:
 
     def _key(self) -> str:
         """Return what a kept state must have been made with."""
-        content = [asdict(self.plan), self.library.sha256, self.network.mapping.to_dict()]
+        plan = replace(self.plan, steps=0)  # a training may be ended earlier, or made longer
+        content = [asdict(plan), self.library.sha256, self.network.mapping.to_dict()]
         digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
         digest.update(np.ascontiguousarray(self._tokens).tobytes())
         return digest.hexdigest()
