@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from behavioral.kernels import acam as kernels
+from behavioral.kernels import conversion as kernels
 from behavioral.threads import blocks, in_place, run_all
 from circuits.errors import ParameterError
 

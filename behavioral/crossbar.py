@@ -6,7 +6,6 @@ conductances over ``span = g_max - g_min``, currents over their product; ideally
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -18,8 +17,7 @@ from behavioral.correction import Correction, no_correction
 from behavioral.correction_fit import KINDS, Kind, fit
 from behavioral.first_order import mean_gain, squared_share
 from behavioral.kernels import crossbar as kernels
-from behavioral.kernels import noise as noise_kernels
-from behavioral.noise import NoiseLaw, generator, quantiles, seed_path, stream_key
+from behavioral.noise import NoiseLaw, add_read_noise, generator, seed_path
 from behavioral.programming import Group, Job, Noise, Programmer
 from behavioral.row_wires import Wires
 from behavioral.threads import blocks, in_place, run_all
@@ -402,9 +400,7 @@ class CrossbarModel:
             kernels.correct(out, driven, found.common, terms)
         if array.variance is not None:
             variance = np.square(driven[:, : array.rows]) @ array.variance[:, columns]
-            key = panel_key(seed, columns.start)
-            with np.errstate(over="ignore"):  # 64-bit wrap-around is meant
-                noise_kernels.add_noise(out, variance, quantiles(), key, np.uint64(first_sample))
+            add_read_noise(out, variance, seed, columns.start, first_sample)
 
     def _count(self, outside: int, x: Float32) -> None:
         if not outside:
@@ -422,12 +418,6 @@ class CrossbarModel:
 def _beside(parts: list[Float32], like: Float32) -> Float32:
     """Return groups of columns beside one another; zeros like the weights if there is none."""
     return np.concatenate(parts, axis=1) if parts else np.zeros_like(like)
-
-
-@lru_cache(maxsize=65536)
-def panel_key(seed: int | tuple[int, ...], first: int) -> np.uint64:
-    """Return the stream of the per-read noise of one panel of columns."""
-    return stream_key((*seed_path(seed), first), "read")
 
 
 def _threads(size: int) -> bool:

@@ -129,3 +129,24 @@ def quantiles() -> NDArray[np.float32]:
     from scipy.special import ndtri
 
     return np.asarray(ndtri(np.linspace(0.0, 1.0, 4097)), np.float32)
+
+
+@lru_cache(maxsize=65536)
+def panel_key(seed: int | tuple[int, ...], first: int) -> np.uint64:
+    """Return the stream of the per-read noise of one panel of columns."""
+    return stream_key((*seed_path(seed), first), "read")
+
+
+def add_read_noise(
+    y: NDArray[np.float32],
+    variance: NDArray[np.float32],
+    seed: int | tuple[int, ...],
+    first_column: int,
+    first_sample: int,
+) -> None:
+    """Add per-read noise to the outputs (samples, columns) of one panel, in place."""
+    from behavioral.kernels import noise as kernels
+
+    key = panel_key(seed, first_column)
+    with np.errstate(over="ignore"):  # 64-bit wrap-around is meant
+        kernels.add_noise(y, variance, quantiles(), key, np.uint64(first_sample))

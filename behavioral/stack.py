@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from behavioral.crossbar import ProgrammedArray, panel_key
-from behavioral.kernels import noise as noise_kernels
-from behavioral.noise import quantiles
+from behavioral.crossbar import ProgrammedArray
+from behavioral.noise import add_read_noise
 
 if TYPE_CHECKING:
     from behavioral.crossbar import CrossbarModel
@@ -87,9 +86,7 @@ class Stack:
         np.matmul(driven[:, :parts], self.matrix[:, columns], out=out)
         if self.variance is not None:
             variance = driven[:, parts:] @ self.variance[:, columns]
-            key = panel_key(seed, columns.start)
-            with np.errstate(over="ignore"):  # 64-bit wrap-around is meant
-                noise_kernels.add_noise(out, variance, quantiles(), key, np.uint64(first_sample))
+            add_read_noise(out, variance, seed, columns.start, first_sample)
 
 
 def _below(parts: Sequence[Float32]) -> tuple[Float32, list[Float32]]:

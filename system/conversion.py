@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from behavioral.acam import AcamUnit
 from behavioral.acam_unit import convert_block, per_column
-from behavioral.kernels import acam as kernels
+from behavioral.kernels import conversion as kernels
 from system.layer_spec import Ends
 from system.quantization import Float
 
@@ -88,7 +88,7 @@ class RangedConversion:
 
     @cached_property
     def _constants(self) -> tuple[Float, Float, Float, Float]:
-        """Return the lines, ends, and bounds of `behavioral.kernels.acam.convert_ranges`."""
+        """Return the lines, ends, and bounds of `behavioral.kernels.conversion.convert_ranges`."""
         lines = np.concatenate([self.wide.affine, self.fine.affine])
         ends = np.concatenate([self.wide.ends, self.fine.ends])
         return lines, ends, per_column(lines.shape[1], *self.inside), self._sure()

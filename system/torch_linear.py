@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from behavioral.acam import AcamUnit
-from behavioral.crossbar import ProgrammedArray, panel_key
+from behavioral.crossbar import ProgrammedArray
 from behavioral.kernels import noise as kernels
-from behavioral.noise import quantiles
+from behavioral.noise import panel_key, quantiles
 from behavioral.stack import Stack
 from behavioral.threads import BLOCK, PANEL
 from circuits.errors import ParameterError
@@ -143,7 +143,7 @@ class TorchLinear(AnalogLinear):
             counters.clipped += clipped
 
     def _convert_on(self, name: str, conversion: Conversion, y: Tensor) -> tuple[Tensor, int]:
-        """Do `behavioral.kernels.acam.convert`; returns values and how many inputs were clipped."""
+        """Do `behavioral.kernels.conversion.convert`; returns values and the number clipped."""
         unit: AcamUnit = conversion.unit
         scale, shift = self._on_device(f"{name}.line", lambda: conversion.affine)
         base, step = self._on_device(f"{name}.ends", lambda: conversion.ends)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-# ---- ACAM: behavioral/kernels/acam.py
+# ---- ACAM: behavioral/kernels/acam.py, conversion.py
 
 
 def search(lo, hi, bit, gray, u):

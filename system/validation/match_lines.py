@@ -94,19 +94,22 @@ def draw(library: Library, history: History, lines: LongLines, path: Path) -> No
             name = f"{half}, stepped {history.settle_s[t] * 1e9:.3g} ns before"
             edges.semilogx(g, moved, f"C{side}{style}o", ms=3, label=name)
         time = np.maximum(history.settle_s, history.settle_s[1] / 2)
-        for k, x in enumerate(g):
+        for k in range(g.size):
             shift = np.abs(history.shift_v[side, k]) / lsb(library)
             shift = np.where(np.isnan(shift), 300, np.maximum(shift, 1e-3))
-            label = f"{half} {x:.2g} uS"
-            shifts.loglog(time * 1e9, shift, f"C{k}{'-' if side == 0 else '--'}", label=label)
+            shifts.loglog(time * 1e9, shift, f"C{k}{'-' if side == 0 else '--'}")
     edges.set(xlabel="conductance [uS]", ylabel="threshold at the sense time [V]")
     shifts.axhline(TOLERANCE_LSB, color="k", lw=0.6)
-    shifts.set(xlabel="data line moved before the evaluation [ns]", ylabel="shift [LSB], 300: gone")
+    shifts.set(
+        title="lower full, upper dashed; colours as on the right",
+        xlabel="data line moved before the evaluation [ns], leftmost: at its start",
+        ylabel="shift [LSB], 300: gone",
+    )
     for k, x in enumerate(g):
-        delays.loglog(lines.cells, lines.delay_s[:, k, -1] * 1e12, "o-", ms=3, label=f"{x:.2g} uS")
+        delays.loglog(lines.cells, lines.delay_s[:, k, -1] * 1e12, "o-", ms=3, label=f"{x:.3g} uS")
     delays.axhline(library.technology.acam.t_sense_s * 1e12, color="k", lw=0.6)
     delays.set(xlabel="cells on the match line", ylabel="delay of one clear mismatch [ps]")
-    for ax in (edges, shifts, delays):
+    for ax in (edges, delays):
         ax.legend(fontsize=6)
     write_picture(path, figure, dpi=120)
 

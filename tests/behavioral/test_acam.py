@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from behavioral.acam import AcamModel, Windows
 from behavioral.kernels import acam as kernels
+from behavioral.kernels import conversion
 from behavioral.overlap import Overlap
 from circuits.errors import ParameterError, TableRangeError
 from circuits.parameters import Device, Technology
@@ -290,7 +291,7 @@ def test_conversion_equals_its_twin(batch, columns, shared, kind, bottom, seed):
     expected, clipped = naive.convert(table, y, scale, shift, bottom, ends)
     out = y if kind == np.float32 else np.empty(y.shape, kind)
     with np.errstate(over="ignore"):  # float32 overflow of the extreme inputs is meant
-        assert kernels.convert(table, y, line, bottom, ends, out) == clipped
+        assert conversion.convert(table, y, line, bottom, ends, out) == clipped
     np.testing.assert_allclose(out, expected, rtol=1e-6, atol=1e-5)  # products may be fused
 
 
@@ -307,12 +308,12 @@ def test_conversion_in_two_ranges_equals_its_twin(batch, columns, shared, seed):
     ends = np.stack([nothing, one / 255, nothing, one / 765])
     inside, run = np.stack([one / 3, 2 * one / 3]), np.empty((2, columns), np.int64)
     middle = np.full(columns, 20)
-    kernels.certain(coarse, ends[0], ends[1], *inside, middle, run)
+    conversion.certain(coarse, ends[0], ends[1], *inside, middle, run)
     assert np.array_equal(run, naive.certain(coarse, ends[0], ends[1], *inside, middle))
     sure = ((run + np.array([[1], [-1]])) / 40).astype(np.float32)
     zero = np.float32(0)
     expected, clipped = naive.convert_ranges(coarse, fine, y, line, zero, ends, inside)
-    found = kernels.convert_ranges(coarse, fine, y, line, zero, ends, inside, sure)
+    found = conversion.convert_ranges(coarse, fine, y, line, zero, ends, inside, sure)
     assert found == clipped
     np.testing.assert_allclose(y, expected, rtol=1e-6, atol=1e-6)
 
