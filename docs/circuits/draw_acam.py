@@ -73,7 +73,7 @@ def draw_line(s: Schematic, y: float, name: str) -> None:
 
 def draw_decision(s: Schematic) -> None:
     """Join both comparisons: a row matches when both lines stayed high."""
-    s.frame((24.1, MLU - 2.1), (33.4, ML + 2.9), "at the sense time (no circuit)")
+    s.frame((24.1, MLU - 2.1), (33.4, ML + 2.9), "at the sense time (ideal here)")
     top, bottom = ML - 0.5, MLU - 0.5
     middle = (top + bottom) / 2
     s.wire((29.0, top), (29.0, middle + 0.4), (29.6, middle + 0.4))
