@@ -27,7 +27,7 @@ from system.pieces import Pieces
 
 @dataclass(frozen=True)
 class Execution:
-    """How the analog modes are computed; results do not depend on it.
+    """How the analog modes are computed: the same bits, but for torch's order of adding up.
 
     Attributes
     ----------
