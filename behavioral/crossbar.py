@@ -20,6 +20,7 @@ from behavioral.kernels import crossbar as kernels
 from behavioral.noise import NoiseLaw, add_read_noise, generator, seed_path
 from behavioral.programming import Group, Job, Noise, Programmer
 from behavioral.row_wires import Wires
+from behavioral.spread import Spread
 from behavioral.threads import blocks, in_place, run_all
 from circuits.errors import ParameterError, TableRangeError
 
@@ -41,8 +42,8 @@ class ProgrammedArray:
     ----------
     correction : Correction
         Effective matrix, and how the non-linearity of the cells enters.
-    variance : (rows, cols) float32 array or None
-        Per-read variance of the effective matrix.
+    spread : Spread or None
+        Per-read noise of the effective matrix.
     devices : (2 slices, rows, cols) float32 array or None
         RRAM conductances [S] of main +, main -, error +, error -; kept on request.
     error_scale : (groups,) float array
@@ -53,7 +54,7 @@ class ProgrammedArray:
     """
 
     correction: Correction
-    variance: Float32 | None
+    spread: Spread | None
     devices: Float32 | None
     error_scale: NDArray[np.float64]
     clipped: int
@@ -77,7 +78,7 @@ class ProgrammedArray:
     @property
     def nbytes(self) -> int:
         """Memory of the arrays a product needs."""
-        return self.correction.nbytes + (self.variance.nbytes if self.variance is not None else 0)
+        return self.correction.nbytes + (self.spread.nbytes if self.spread is not None else 0)
 
 
 class CrossbarModel:
@@ -167,6 +168,7 @@ class CrossbarModel:
         predistort: bool = True,
         correction: Kind = "auto",
         inputs: ArrayLike | None = None,
+        tiles: int = 1,
         keep_devices: bool = False,
     ) -> ProgrammedArray:
         """Program weights: conductances, noise, effective matrix, correction.
@@ -190,6 +192,8 @@ class CrossbarModel:
             "auto": the cheapest that a few columns find good enough.
         inputs : (samples, rows) array, optional
             Typical inputs to fit the correction on; default: random bipolar and sparse unipolar.
+        tiles : int
+            Arrays whose outputs are added up, this among them: `behavioral.spread`; 0: exact noise.
         keep_devices : bool
             Keep the RRAM conductances (validation, `behavioral.reference`).
 
@@ -210,11 +214,10 @@ class CrossbarModel:
             )
             for lo in range(0, weights.shape[1], TILE_COLUMNS)
         ]
-        variance = [self._reading(group, x) for group in groups if noise == "per-read"]
         devices = [group.devices for group in groups] or [np.zeros((0, *weights.shape), np.float32)]
         return ProgrammedArray(
             correction=self._correct(groups, weights, x, correction),
-            variance=_beside(variance, weights) if noise == "per-read" else None,
+            spread=self._spread(groups, weights, x, tiles) if noise == "per-read" else None,
             devices=np.concatenate(devices, axis=2) if keep_devices else None,
             error_scale=np.array([group.error_scale for group in groups if slices == 2]),
             clipped=sum(group.clipped for group in groups),
@@ -238,11 +241,15 @@ class CrossbarModel:
             raise ParameterError(f"slices {slices} must be 1 (main only) or 2 (main and error)")
         return weights
 
-    def _reading(self, group: Group, x: Float32) -> Float32:
-        """Return the variance of the matrix for row voltages, of which bit lines take a share."""
-        g = np.mean([array.mean(axis=1, dtype=float) for array in group.pair], axis=0)
-        share = squared_share(g, x - np.float32(self.rest), self.wires.r, self.wires.r_end)
-        return group.variance * share[:, None]
+    def _spread(self, groups: list[Group], weights: Float32, x: Float32, tiles: int) -> Spread:
+        """Return the noise of the matrix for row voltages, of which bit lines take a share."""
+        parts, drive = [], x - np.float32(self.rest)
+        for group in groups:
+            g = np.mean([array.mean(axis=1, dtype=float) for array in group.pair], axis=0)
+            share = squared_share(g, drive, self.wires.r, self.wires.r_end)
+            parts.append(group.variance * share[:, None])
+        variance = np.concatenate(parts, axis=1) if parts else np.zeros_like(weights)
+        return Spread.of(variance, drive, tiles)
 
     def _check_inputs(self, inputs: ArrayLike | None, rows: int, correction: str) -> Float32:
         if correction not in KINDS:
@@ -398,8 +405,8 @@ class CrossbarModel:
         if found.terms.size:
             terms = np.ascontiguousarray(found.terms[:, columns])
             kernels.correct(out, driven, found.common, terms)
-        if array.variance is not None:
-            variance = np.square(driven[:, : array.rows]) @ array.variance[:, columns]
+        if array.spread is not None:
+            variance = array.spread.squares(driven) @ array.spread.matrix[:, columns]
             add_read_noise(out, variance, seed, columns.start, first_sample)
 
     def _count(self, outside: int, x: Float32) -> None:
@@ -413,11 +420,6 @@ class CrossbarModel:
                 "use policy='clip'"
             )
         self.clipped_inputs += outside
-
-
-def _beside(parts: list[Float32], like: Float32) -> Float32:
-    """Return groups of columns beside one another; zeros like the weights if there is none."""
-    return np.concatenate(parts, axis=1) if parts else np.zeros_like(like)
 
 
 def _threads(size: int) -> bool:

@@ -125,10 +125,13 @@ def normal(key: np.uint64, shape: int | tuple[int, ...], start: int = 0) -> NDAr
 
 @cache
 def quantiles() -> NDArray[np.float32]:
-    """Return the quantiles of the normal distribution at 0, 1/4096 ... 1, for fast draws."""
+    """Return the quantiles of the normal distribution at 0, 1/4096 ... 1, for fast draws.
+
+    The outermost are those of their neighbours: beyond these, draws are made in another way.
+    """
     from scipy.special import ndtri
 
-    return np.asarray(ndtri(np.linspace(0.0, 1.0, 4097)), np.float32)
+    return np.asarray(ndtri(np.linspace(0.0, 1.0, 4097).clip(1 / 4096, 4095 / 4096)), np.float32)
 
 
 @lru_cache(maxsize=65536)

@@ -25,51 +25,53 @@ class Stack:
     Attributes
     ----------
     arrays : list of ProgrammedArray
-        The tiles; their matrices and variances are views of those here.
+        The tiles; their matrices and spreads are views of those here.
     inputs : list of slice
         Inputs of each tile.
     matrix : (parts, cols) float32 array
-    variance : (rows of all tiles, cols) float32 array or None
-        Variance of the sum under per-read noise.
+    spread : (spread parts, cols) float32 array or None
+        What gives the variance of the sum under per-read noise, see `behavioral.spread`.
     """
 
     arrays: list[ProgrammedArray]
     inputs: list[slice]
     matrix: Float32
-    variance: Float32 | None
+    spread: Float32 | None
 
     @classmethod
     def of(cls, arrays: Sequence[ProgrammedArray], inputs: Sequence[slice]) -> Stack | None:
         """Stack tiles; None where one has terms that need its own output."""
         if any(array.correction.terms.size for array in arrays):
             return None
-        matrix, matrices = _below([array.correction.matrix for array in arrays])
-        variances: Sequence[Float32 | None] = [None] * len(arrays)
-        variance = None
-        if all(array.variance is not None for array in arrays):
-            variance, variances = _below([a.variance for a in arrays if a.variance is not None])
+        matrix, parts = _below([array.correction.matrix for array in arrays])
         views = [
-            replace(array, correction=replace(array.correction, matrix=part), variance=spread)
-            for array, part, spread in zip(arrays, matrices, variances, strict=True)
+            replace(array, correction=replace(array.correction, matrix=part))
+            for array, part in zip(arrays, parts, strict=True)
         ]
-        return cls(views, list(inputs), matrix, variance)
+        spreads = [array.spread for array in arrays if array.spread is not None]
+        if not spreads:
+            return cls(views, list(inputs), matrix, None)
+        spread, parts = _below([part.matrix for part in spreads])
+        views = [
+            replace(array, spread=replace(own, matrix=part))
+            for array, own, part in zip(views, spreads, parts, strict=True)
+        ]
+        return cls(views, list(inputs), matrix, spread)
 
     def drive(self, model: CrossbarModel, x: Float32) -> Float32:
         """Return what is multiplied with the matrix for row voltages x (batch, inputs).
 
-        Behind it come, under per-read noise, what is multiplied with the variance: the squares of
-        the direct inputs.
+        Behind it come, under per-read noise, the squares that are multiplied with the spread.
         """
-        direct = 0 if self.variance is None else len(self.variance)
-        out = np.empty((len(x), len(self.matrix) + direct), np.float32)
+        squares = 0 if self.spread is None else len(self.spread)
+        out = np.empty((len(x), len(self.matrix) + squares), np.float32)
         place, square = 0, len(self.matrix)
         for array, inputs in zip(self.arrays, self.inputs, strict=True):
             model.drive_rows(array, x, inputs, out, place)
-            if direct:
-                np.square(
-                    out[:, place : place + array.rows], out=out[:, square : square + array.rows]
-                )
-            place, square = place + len(array.correction.matrix), square + array.rows
+            if array.spread is not None:
+                array.spread.square(out, place, out, square)
+                square += array.spread.parts
+            place += len(array.correction.matrix)
         return out
 
     def read_block(
@@ -84,8 +86,8 @@ class Stack:
         """Do `CrossbarModel.read_block` for the sum of all tiles; `driven` is from `drive`."""
         parts = len(self.matrix)
         np.matmul(driven[:, :parts], self.matrix[:, columns], out=out)
-        if self.variance is not None:
-            variance = driven[:, parts:] @ self.variance[:, columns]
+        if self.spread is not None:
+            variance = driven[:, parts:] @ self.spread[:, columns]
             add_read_noise(out, variance, seed, columns.start, first_sample)
 
 

@@ -86,7 +86,8 @@ def crossbar_kernels(library: Library) -> list[Kernel]:
             Kernel(f"numpy x @ w, batch {batch}", lambda x=x: x @ w, operations, moved + w.nbytes)
         )
         for noise, array in arrays.items():
-            products = 1 if array.variance is None else 2  # of the inputs, and of their squares
+            squares = 0 if array.spread is None else array.spread.parts
+            products = 1 + squares / SIZE  # of the inputs, and of their squares
             found.append(
                 Kernel(
                     f"product {noise}, batch {batch}",

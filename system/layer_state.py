@@ -9,6 +9,7 @@ import numpy as np
 from behavioral.acam import AcamUnit
 from behavioral.correction import Correction
 from behavioral.crossbar import ProgrammedArray
+from behavioral.spread import Spread
 from behavioral.stack import Stack
 from system.layer_spec import LayerSpec
 from system.quantization import Float, InputCodes
@@ -22,9 +23,9 @@ class LayerState:
     ----------
     spec : LayerSpec
     tiles : list of ProgrammedArray
-        Row tiles without their matrices and variances.
+        Row tiles without the matrices, of their spreads neither.
     matrix : (rows of all tiles, second products included, out) float32 array
-    variance : (rows of all tiles, out) float32 array or None
+    spread : (spread parts of all tiles, out) float32 array or None
     inputs : list of (first, last) int pairs
         Inputs of each tile.
     stacked : bool
@@ -36,7 +37,7 @@ class LayerState:
     spec: LayerSpec
     tiles: list[ProgrammedArray]
     matrix: Float
-    variance: Float | None
+    spread: Float | None
     inputs: list[tuple[int, int]]
     stacked: bool
     units: list[AcamUnit]
@@ -53,7 +54,7 @@ class LayerState:
         fine_unit: AcamUnit | None,
     ) -> LayerState:
         """Gather the parts of a programmed layer."""
-        spreads = [array.variance for array in arrays if array.variance is not None]
+        spreads = [array.spread.matrix for array in arrays if array.spread is not None]
         matrix = np.concatenate([array.correction.matrix for array in arrays])
         return cls(
             spec,
@@ -70,26 +71,31 @@ class LayerState:
         """Return the tiles with their matrices, which are views."""
         found, top, row = [], 0, 0
         for tile in self.tiles:
-            end = top + tile.rows + tile.correction.second.size
+            end, spread = top + tile.rows + tile.correction.second.size, tile.spread
             correction = replace(tile.correction, matrix=self.matrix[top:end])
-            variance = None if self.variance is None else self.variance[row : row + tile.rows]
-            found.append(replace(tile, correction=correction, variance=variance))
-            top, row = end, row + tile.rows
+            if spread is not None and self.spread is not None:
+                spread = replace(spread, matrix=self.spread[row : row + spread.parts])
+                row += spread.parts
+            found.append(replace(tile, correction=correction, spread=spread))
+            top = end
         return found
 
     def stack(self, arrays: list[ProgrammedArray]) -> Stack | None:
         """Return the tiles as one product, if they are."""
         if not self.stacked:
             return None
-        return Stack(arrays, [slice(*part) for part in self.inputs], self.matrix, self.variance)
+        return Stack(arrays, [slice(*part) for part in self.inputs], self.matrix, self.spread)
 
 
 def _without_matrix(array: ProgrammedArray) -> ProgrammedArray:
-    matrix = array.correction.matrix[:0]
-    return replace(array, correction=replace(array.correction, matrix=matrix), variance=None)
+    correction = replace(array.correction, matrix=array.correction.matrix[:0])
+    spread = array.spread
+    if spread is not None:
+        spread = replace(spread, matrix=spread.matrix[:0])
+    return replace(array, correction=correction, spread=spread)
 
 
 CLASSES: dict[str, type] = {
     kind.__name__: kind
-    for kind in (LayerState, LayerSpec, InputCodes, ProgrammedArray, Correction, AcamUnit)
+    for kind in (LayerState, LayerSpec, InputCodes, ProgrammedArray, Correction, Spread, AcamUnit)
 }

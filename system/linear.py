@@ -141,6 +141,7 @@ class AnalogLinear:
             slices=mapping.slices,
             predistort=mapping.predistort,
             inputs=None if rows is None else np.ascontiguousarray(rows[:, self.tiles[tile]]),
+            tiles=1 if self.digital_sum else len(self.tiles),
             keep_devices=self.hardware.keep_devices,
         )
 

@@ -18,6 +18,7 @@ from behavioral.acam import AcamUnit
 from behavioral.crossbar import ProgrammedArray
 from behavioral.kernels import noise as kernels
 from behavioral.noise import panel_key, quantiles
+from behavioral.spread import Spread
 from behavioral.stack import Stack
 from behavioral.threads import BLOCK, PANEL
 from circuits.errors import ParameterError
@@ -82,9 +83,9 @@ class TorchLinear(AnalogLinear):
         def product(rows: slice) -> Tensor:
             sent = self._send(driven[rows])
             y = sent[:, :parts] @ matrix
-            if stack.variance is not None:
-                spread = sent[:, parts:] @ self._on_device("spread", lambda: stack.variance)
-                y += self._noise(spread, self._seeds[0], first[0] + rows.start)
+            if stack.spread is not None:
+                variance = sent[:, parts:] @ self._on_device("spread", lambda: stack.spread)
+                y += self._noise(variance, self._seeds[0], first[0] + rows.start)
             return y
 
         self._convert_rows(out, product)
@@ -119,10 +120,18 @@ class TorchLinear(AnalogLinear):
             common = direct @ self._on_device(f"common{tile}", lambda: found.common)
             power = direct.square().mean(dim=1, keepdim=True)
             y += power * (gain * y + offset * common[:, None])
-        if array.variance is not None:
-            spread = direct.square() @ self._on_device(f"spread{tile}", lambda: array.variance)
-            y += self._noise(spread, self._seeds[tile], first)
+        if array.spread is not None:
+            y += self._noise(self._variance(tile, array.spread, direct), self._seeds[tile], first)
         return y
+
+    def _variance(self, tile: int, spread: Spread, direct: Tensor) -> Tensor:
+        """Do `Spread.variance`."""
+        squares = direct.square()
+        parts = squares[:, self._on_device(f"own{tile}", lambda: spread.own)]
+        if spread.parts > len(spread.own):
+            shared = squares @ self._on_device(f"weights{tile}", lambda: spread.weights)
+            parts = torch.cat([parts, shared[:, None]], dim=1)
+        return parts @ self._on_device(f"spread{tile}", lambda: spread.matrix)
 
     def _convert_rows(self, out: Float, product: Callable[[slice], Tensor]) -> None:
         """Fill `out` with converted products, some rows at a time; counts the clipped."""

@@ -246,3 +246,10 @@ def correct(y, driven, common, terms):
         for c in range(y.shape[1]):
             out[m, c] += power * (terms[0, c] * y[m, c] + terms[1, c] * (rows @ common))
     return out
+
+
+def square(driven, own, weights):
+    """Squares of own rows of one sample, and the weighted sum of those of all others."""
+    v = driven[: len(weights)].astype(float)
+    shared = [sum(w * x * x for w, x in zip(weights, v, strict=True))]
+    return [v[i] ** 2 for i in own] + (shared if len(own) < len(weights) else [])

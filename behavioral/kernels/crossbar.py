@@ -184,3 +184,40 @@ def correct(y, driven, common, terms):
     for m in range(y.shape[0]):
         power, current = _moments(driven[m], common)
         _correct_row(y[m], power, current, terms)
+
+
+@njit(cache=True, fastmath={"reassoc"})
+def _shared_square(driven, weights):
+    """Weighted sum of the squares of one sample, in whatever order is fast, but one order."""
+    total = np.float32(0.0)
+    for i in range(weights.size):
+        total += weights[i] * (driven[i] * driven[i])
+    return total
+
+
+@njit(cache=True, nogil=True)
+def square(driven, first, own, weights, out, place):
+    """Squares that variances are computed from.
+
+    Parameters
+    ----------
+    driven : (samples, inputs) float32 array
+    first : int
+        Number of the first input of the array in ``driven``.
+    own : (own,) int64 array
+        Rows whose squares are wanted one by one.
+    weights : (rows,) float32 array
+        Weights of the sum over all other rows, 0 at own ones.
+    out : (samples, outputs) float32 array
+        Receives the squares from number ``place`` on, and behind them the sum, if any row is
+        not an own one.
+    place : int
+    """
+    summed = own.size < weights.size
+    for m in range(driven.shape[0]):
+        for k in range(own.size):
+            v = driven[m, first + own[k]]
+            out[m, place + k] = v * v
+        if summed:
+            sample = driven[m, first : first + weights.size]
+            out[m, place + own.size] = _shared_square(sample, weights)

@@ -104,7 +104,7 @@ def test_per_read_noise_equals_brute_force(model, weights, low):
     for sign, device in zip((1, -1), array.devices[:, :, 0], strict=True):
         for part, laws in ((sign, (model.read_law,)), (-sign, ())):
             brute += part * drawn_outputs(model, device, x, rng, laws)
-    quiet = dataclasses.replace(array, variance=None)
+    quiet = dataclasses.replace(array, spread=None)
     ours = model.multiply(array, x, seed=6) - model.multiply(quiet, x)
     assert_same(ours[:, 0], brute)
 
