@@ -22,7 +22,7 @@ PROGRAMS = (
 
 
 class ChipStore:
-    """The layers of programmed chips, a file each, named after everything that decides their bytes.
+    """The layers of one programmed chip, a file each, named after all that decides their bytes.
 
     Parameters
     ----------
@@ -40,6 +40,7 @@ class ChipStore:
     def __init__(self, folder: Path, *parts: Any):
         self.folder = folder
         self._common = mapped.digest([_sources(), *parts])
+        self._keys: dict[str, str] = {}  # of layers asked for before: weights are long to digest
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -61,7 +62,8 @@ class ChipStore:
         NldpeError
             The folder cannot be written, or the disk is full.
         """
-        key = mapped.digest([self._common, name, *inputs])
+        key = self._keys.get(name) or mapped.digest([self._common, name, *inputs])
+        self._keys[name] = key
         place = self.folder / f"{re.sub(r'[^A-Za-z0-9._-]', '_', name)[-100:]}-{key[:16]}.h5"
         kept = self._read(place, key)
         if kept is not None:

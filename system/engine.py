@@ -105,11 +105,14 @@ class AnalogOps:
     ----------
     store : ChipStore or None
         Where programmed layers are kept.
+    stream : bool
+        Let a layer go when the next one is asked for; with a store it is mapped again.
     move : callable or None
         Takes a programmed layer to where it is computed.
     """
 
     store: ChipStore | None = None
+    stream: bool = False
     move: Callable[[AnalogLinear], AnalogLinear] | None = None
 
     def __init__(self, tensors: Table[str, Array], ranges: Ranges, hardware: Hardware, chip: Chip):
@@ -120,6 +123,7 @@ class AnalogOps:
         self.layers: dict[str, AnalogLinear] = {}
         self._attention: dict[str, AnalogAttention] = {}
         self._products: dict[str, ProductModel] = {}
+        self._reads: dict[str, list[int]] = {}  # of layers that were let go
 
     def linear(self, name: str, x: Array, activation: Activation = None) -> Array:
         """Return f(x W^T + b) from crossbars and ACAM units."""
@@ -139,7 +143,11 @@ class AnalogOps:
         """Return a programmed layer; programs it when first asked."""
         layer = self.layers.get(name)
         if layer is None:
+            if self.stream:
+                self._reads |= {old: kept.reads for old, kept in self.layers.items()}
+                self.layers.clear()
             layer = self._program(name, activation)
+            layer.reads = self._reads.get(name, layer.reads)
             if self.move is not None:
                 layer = self.move(layer)
             self.layers[name] = layer

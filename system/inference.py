@@ -33,11 +33,14 @@ class Execution:
     ----------
     chips_dir : Path or None
         Folder in which programmed layers are kept, and from which they are mapped.
+    stream : bool
+        Map a layer for every use of it, and let it go.
     device : str or None
         Device of torch for layers, "cpu" or "cuda"; None: the kernels.
     """
 
     chips_dir: Path | None = None
+    stream: bool = False
     device: str | None = None
 
 
@@ -146,6 +149,9 @@ def arithmetic(
 
 def _place(ops: AnalogOps, network: Network, execution: Execution, *parts: Any) -> None:
     """Say where layers are kept and computed; `parts` decide the chip too."""
+    if execution.stream and execution.chips_dir is None:
+        raise ParameterError("--stream maps layers from a folder; name it: --chips-dir DIR")
+    ops.stream = execution.stream
     if execution.chips_dir is not None:
         kept = (network.mapping.to_dict(), ops.chip, ops.hardware.cells)
         ops.store = ChipStore(execution.chips_dir, *parts, *kept)

@@ -54,13 +54,17 @@ class LayerState:
         fine_unit: AcamUnit | None,
     ) -> LayerState:
         """Gather the parts of a programmed layer."""
-        spreads = [array.spread.matrix for array in arrays if array.spread is not None]
-        matrix = np.concatenate([array.correction.matrix for array in arrays])
+        if stack is None:
+            spreads = [array.spread.matrix for array in arrays if array.spread is not None]
+            matrix = np.concatenate([array.correction.matrix for array in arrays])
+            spread = np.concatenate(spreads) if spreads else None
+        else:
+            matrix, spread = stack.matrix, stack.spread
         return cls(
             spec,
             [_without_matrix(array) for array in arrays],
             matrix,
-            np.concatenate(spreads) if spreads else None,
+            spread,
             [(part.start, part.stop) for part in inputs],
             stack is not None,
             units,

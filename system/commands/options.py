@@ -95,6 +95,11 @@ def add_execution(parser: argparse.ArgumentParser) -> None:
         "2 GB a chip)",
     )  # fmt: skip
     parser.add_argument(
+        "--stream", action="store_true",
+        help="with --chips-dir: map a layer whenever it is used, and let it go; memory for one "
+        "layer in place of all",
+    )  # fmt: skip
+    parser.add_argument(
         "--device", metavar="NAME",
         help="let torch compute layers there: cpu, cuda (default: the kernels of this package)",
     )  # fmt: skip
@@ -104,7 +109,7 @@ def execution(args: argparse.Namespace) -> Execution:
     """Return what these options say."""
     from system.inference import Execution
 
-    return Execution(args.chips_dir, args.device)
+    return Execution(args.chips_dir, args.stream, args.device)
 
 
 def add_corner(parser: argparse.ArgumentParser) -> None:

@@ -45,6 +45,22 @@ def test_a_kept_chip_computes_the_same_bits(tmp_path, monkeypatch, noise, mappin
     np.testing.assert_array_equal(ops(tmp_path, mapping, chip).linear("l", X, "silu"), wanted)
 
 
+@pytest.mark.parametrize("noise", ["frozen", "per-read"])
+def test_a_streamed_chip_computes_the_same_bits(tmp_path, noise):
+    """Reads of a layer go on counting when it is mapped again."""
+    tensors = {**TENSORS, "m.weight": RNG.normal(size=(8, 12)).astype(np.float32)}
+    recorder = RangeRecorder(tensors, FINE, 256)
+    recorder.linear("m", recorder.linear("l", X, "silu"))
+    found = []
+    for stream in (False, True):
+        made = AnalogOps(tensors, recorder.ranges, Hardware(LIBRARY, FINE), Chip(1, 0, noise))
+        made.store, made.stream = ChipStore(tmp_path, LIBRARY), stream
+        found += [[made.linear("m", made.linear("l", X, "silu")) for _ in range(2)]]
+        assert len(made.layers) == 2 - stream
+    np.testing.assert_array_equal(found[0], found[1])
+    assert np.array_equal(found[1][0], found[1][1]) == (noise == "frozen")
+
+
 def test_what_decides_a_chip_decides_its_file(tmp_path):
     other = {**TENSORS, "l.bias": TENSORS["l.bias"] + 1}
     made = [
