@@ -5,13 +5,13 @@ conductances over ``span = g_max - g_min``, currents over their product; ideally
 """
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numba import get_num_threads
 from numpy.typing import ArrayLike, NDArray
 
+from behavioral.array import ProgrammedArray
 from behavioral.cell import Cell
 from behavioral.correction import Correction, no_correction
 from behavioral.correction_fit import KINDS, Kind, fit
@@ -32,53 +32,6 @@ Float32 = NDArray[np.float32]
 TILE_COLUMNS = 256  # columns that share one error-slice gain k
 FIT_SAMPLES = 48
 PARALLEL_FROM = 32768  # outputs below which starting threads costs more than it brings
-
-
-@dataclass(frozen=True)
-class ProgrammedArray:
-    """One programmed tile (or a row of tiles): everything a product needs.
-
-    Attributes
-    ----------
-    correction : Correction
-        Effective matrix, and how the non-linearity of the cells enters.
-    spread : Spread or None
-        Per-read noise of the effective matrix.
-    devices : (2 slices, rows, cols) float32 array or None
-        RRAM conductances [S] of main +, main -, error +, error -; kept on request.
-    error_scale : (groups,) float array
-        k of each group of 256 columns; empty without error slice.
-    clipped : int
-        Cells whose target lay above g_max.
-    noise : "none", "frozen" or "per-read"
-    """
-
-    correction: Correction
-    spread: Spread | None
-    devices: Float32 | None
-    error_scale: NDArray[np.float64]
-    clipped: int
-    noise: Noise
-
-    @property
-    def rows(self) -> int:
-        """Rows in use."""
-        return int(self.correction.common.size)
-
-    @property
-    def cols(self) -> int:
-        """Columns (outputs)."""
-        return int(self.correction.matrix.shape[1])
-
-    @property
-    def effective(self) -> Float32:
-        """Effective matrix (rows, cols), a view: ``y`` is ``x @ effective`` but for corrections."""
-        return self.correction.matrix[: self.rows]
-
-    @property
-    def nbytes(self) -> int:
-        """Memory of the arrays a product needs."""
-        return self.correction.nbytes + (self.spread.nbytes if self.spread is not None else 0)
 
 
 class CrossbarModel:

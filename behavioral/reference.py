@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from behavioral.crossbar import TILE_COLUMNS, CrossbarModel, ProgrammedArray
+from behavioral.array import ProgrammedArray
+from behavioral.crossbar import TILE_COLUMNS, CrossbarModel
 from behavioral.kernels import newton
 from behavioral.row_wires import exact_laws
 from circuits.errors import ParameterError, SimulationError

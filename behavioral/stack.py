@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from behavioral.crossbar import ProgrammedArray
+from behavioral.array import ProgrammedArray
 from behavioral.noise import add_read_noise
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ import sys
 import numpy as np
 from numpy.typing import NDArray
 
-from behavioral.crossbar import CrossbarModel, ProgrammedArray
+from behavioral.array import ProgrammedArray
+from behavioral.crossbar import CrossbarModel
 from behavioral.library import Library
 from circuits import crossbar
 from circuits.errors import NldpeError

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from behavioral.acam import AcamUnit
+from behavioral.array import ProgrammedArray
 from behavioral.correction import Correction
-from behavioral.crossbar import ProgrammedArray
 from behavioral.spread import Spread
 from behavioral.stack import Stack
 from system.layer_spec import LayerSpec

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from behavioral.acam import AcamUnit
 from behavioral.acam_unit import add_codes
-from behavioral.crossbar import ProgrammedArray
+from behavioral.array import ProgrammedArray
 from behavioral.stack import Stack
 from behavioral.threads import blocks, in_place, run_all
 from system.calibration import Ranges, tiles

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from behavioral.crossbar import ProgrammedArray
+from behavioral.array import ProgrammedArray
 from behavioral.library import Library
 from behavioral.products import LogCodes, ProductModel
 from circuits.errors import ParameterError

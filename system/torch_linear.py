@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from behavioral.acam import AcamUnit
-from behavioral.crossbar import ProgrammedArray
+from behavioral.array import ProgrammedArray
 from behavioral.kernels import noise as kernels
 from behavioral.noise import panel_key, quantiles
 from behavioral.spread import Spread
