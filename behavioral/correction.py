@@ -80,12 +80,9 @@ class Correction:
                 some = np.take(x, self.second + rows.start, axis=1)
                 kernel(some, 0, self.second.size, ground, self.laws[1, 0], out, place + size)
             return int(kernel(x, rows.start, size, ground, self.laws[0, 0], out, place))
-        mine = np.ascontiguousarray(x[:, rows])
-        driven = np.empty((len(x), self.matrix.shape[0]), np.float32)
         linearize = kernels.linearize_parallel if parallel else kernels.linearize
-        found = linearize(mine, ground, mine @ self.probe, self.basis, self.laws, driven)
-        out[:, place : place + driven.shape[1]] = driven
-        return int(found)
+        profile = x[:, rows] @ self.probe, self.basis
+        return int(linearize(x, rows.start, ground, *profile, self.laws, out, place))
 
     def bend(self, x: Float32, rest: float, parallel: bool = False) -> tuple[list[Float32], int]:
         """Bend inputs one by one with every law, whichever rows it is for; x has any shape."""

@@ -70,15 +70,32 @@ def bend_parallel(x, first, size, rest, law, out, place):
 
 
 @njit(cache=True)
+def _deviate(v, u, law, out):
+    """Write ``(v - u) law(v, u)`` for one sample; Horner's scheme in u, and in v for each power."""
+    a0, a1, a2, a3, a4, a5 = law[0, 0], law[0, 1], law[0, 2], law[0, 3], law[0, 4], law[0, 5]
+    b0, b1, b2, b3, b4 = law[1, 0], law[1, 1], law[1, 2], law[1, 3], law[1, 4]
+    c0, c1, c2, c3 = law[2, 0], law[2, 1], law[2, 2], law[2, 3]
+    d0, d1, d2 = law[3, 0], law[3, 1], law[3, 2]
+    e0, e1, f0 = law[4, 0], law[4, 1], law[5, 0]
+    for i in range(v.size):
+        x, y = v[i], u[i]
+        p = (f0 * y + (e1 * x + e0)) * y + ((d2 * x + d1) * x + d0)
+        p = p * y + (((c3 * x + c2) * x + c1) * x + c0)
+        p = p * y + ((((b4 * x + b3) * x + b2) * x + b1) * x + b0)
+        p = p * y + (((((a5 * x + a4) * x + a3) * x + a2) * x + a1) * x + a0)
+        out[i] = p * (x - y)
+
+
+@njit(cache=True)
 def _linearize_row(x, rest, amplitude, basis, laws, work, out):
     """One sample of :func:`linearize`; returns how many inputs were not in [-1, 1]."""
     rows = x.size
-    degree = laws.shape[1] - 1
     one = np.float32(1.0)
-    v, u, p = work[0], work[1], work[2]
-    outside = 0
+    v, u = work[0], work[1]
+    outside = np.int32(0)
     for i in range(rows):
-        outside += not abs(x[i]) <= one
+        outside += np.int32(not abs(x[i]) <= one)
+    for i in range(rows):
         v[i] = min(max(x[i], -one), one) - rest
         u[i] = np.float32(0.0)
     for k in range(basis.shape[0]):
@@ -86,42 +103,31 @@ def _linearize_row(x, rest, amplitude, basis, laws, work, out):
         for i in range(rows):
             u[i] += a * basis[k, i]
     for m in range(laws.shape[0]):
-        low = m * rows
-        for i in range(rows):
-            out[low + i] = np.float32(0.0)
-        for k in range(degree, -1, -1):
-            top = laws[m, k, degree - k]
-            for i in range(rows):
-                p[i] = top
-            for j in range(degree - k - 1, -1, -1):
-                c = laws[m, k, j]
-                for i in range(rows):
-                    p[i] = p[i] * v[i] + c
-            for i in range(rows):
-                out[low + i] = out[low + i] * u[i] + p[i]
-        for i in range(rows):
-            out[low + i] *= v[i] - u[i]
+        _deviate(v, u, laws[m], out[m * rows : (m + 1) * rows])
     for i in range(rows):
         out[i] += v[i]
     return outside
 
 
 @njit(cache=True)
-def linearize(x, rest, amplitude, basis, laws, out):
+def linearize(x, first, rest, amplitude, basis, laws, out, place):
     """Inputs whose ohmic product is the non-linear one to first order in the cell law.
 
     Parameters
     ----------
-    x : (samples, rows) float32 array
+    x : (samples, inputs) float32 array
         Normalised row voltages; clipped to [-1, 1].
+    first : int
+        Number of the first input of the array.
     rest : float32
         Virtual ground of the read-out: row voltages count from it.
     amplitude : (samples, k) float32 array
         Mean bit-line voltage in the ``basis`` (k, rows).
-    laws : (parts, degree + 1, degree + 1) float32 array
-        Polynomials in powers of u (down) and of v (across).
-    out : (samples, parts * rows) float32 array
-        Receives ``v + (v - u) laws[0]``, then ``(v - u) laws[1]`` ...
+    laws : (parts, 6, 6) float32 array
+        Polynomials of degree 5 in powers of u (down) and of v (across).
+    out : (samples, outputs) float32 array
+        Receives ``v + (v - u) laws[0]``, then ``(v - u) laws[1]`` ..., from number ``place`` on.
+    place : int
 
     Returns
     -------
@@ -129,22 +135,25 @@ def linearize(x, rest, amplitude, basis, laws, out):
         Inputs outside [-1, 1], NaN among them.
     """
     count = 0
-    work = np.empty((3, x.shape[1]), np.float32)
+    rows, wide = basis.shape[1], laws.shape[0] * basis.shape[1]
+    work = np.empty((2, rows), np.float32)
     for m in range(x.shape[0]):
-        count += _linearize_row(x[m], rest, amplitude[m], basis, laws, work, out[m])
+        mine, own = x[m, first : first + rows], out[m, place : place + wide]
+        count += _linearize_row(mine, rest, amplitude[m], basis, laws, work, own)
     return count
 
 
 @njit(cache=True, parallel=True)
-def linearize_parallel(x, rest, amplitude, basis, laws, out):
+def linearize_parallel(x, first, rest, amplitude, basis, laws, out, place):
     """Do :func:`linearize` on all threads."""
-    samples, rows = x.shape
-    chunk = 16
+    samples, chunk = x.shape[0], 16
+    rows, wide = basis.shape[1], laws.shape[0] * basis.shape[1]
     count = 0
     for block in prange((samples + chunk - 1) // chunk):
-        work = np.empty((3, rows), np.float32)
+        work = np.empty((2, rows), np.float32)
         for m in range(block * chunk, min(samples, (block + 1) * chunk)):
-            count += _linearize_row(x[m], rest, amplitude[m], basis, laws, work, out[m])
+            mine, own = x[m, first : first + rows], out[m, place : place + wide]
+            count += _linearize_row(mine, rest, amplitude[m], basis, laws, work, own)
     return count
 
 
