@@ -62,9 +62,7 @@ class ChipStore:
         NldpeError
             The folder cannot be written, or the disk is full.
         """
-        key = self._keys.get(name) or mapped.digest([self._common, name, *inputs])
-        self._keys[name] = key
-        place = self.folder / f"{re.sub(r'[^A-Za-z0-9._-]', '_', name)[-100:]}-{key[:16]}.h5"
+        place, key = self._place(name, inputs)
         kept = self._read(place, key)
         if kept is not None:
             return kept
@@ -77,6 +75,16 @@ class ChipStore:
                 "another folder, or leave --chips-dir out"
             ) from error
         return self._read(place, key) or state
+
+    def keeps(self, name: str, inputs: Sequence[Float | None]) -> bool:
+        """Return whether there is a file of this layer; arguments as of `layer`."""
+        return self._place(name, inputs)[0].exists()
+
+    def _place(self, name: str, inputs: Sequence[Float | None]) -> tuple[Path, str]:
+        """Return the file of a layer, and what it must say that it holds."""
+        key = self._keys.get(name) or mapped.digest([self._common, name, *inputs])
+        self._keys[name] = key
+        return self.folder / f"{re.sub(r'[^A-Za-z0-9._-]', '_', name)[-100:]}-{key[:16]}.h5", key
 
     def _read(self, place: Path, key: str) -> LayerState | None:
         """Return what is kept; a damaged file counts as missing, and is written anew."""

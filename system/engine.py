@@ -164,12 +164,22 @@ class AnalogOps:
 
         if self.store is None:
             return new()
-        mine = (f"{name}.", IDENTITY)
-        own = [self._ranges[key] for key in sorted(self._ranges) if key.startswith(mine)]
-        state = self.store.layer(
-            f"{name}.{activation}", [weight, bias, *own], lambda: new().state()
-        )
+        state = self.store.layer(f"{name}.{activation}", self.decisive(name), lambda: new().state())
         return AnalogLinear.from_state(state, self.hardware, self.chip)
+
+    def parts(self, name: str) -> tuple[dict[str, Array], Ranges]:
+        """Return the tensors and the ranges from which a layer is programmed."""
+        tensors = {
+            key: self._tensors[key]
+            for key in (f"{name}.weight", f"{name}.bias")
+            if key in self._tensors
+        }
+        mine = (f"{name}.", IDENTITY)
+        return tensors, {k: self._ranges[k] for k in sorted(self._ranges) if k.startswith(mine)}
+
+    def decisive(self, name: str) -> list[Array | None]:
+        """Return the arrays that decide what a layer is programmed to."""
+        return [*layer_tensors(self._tensors, name), *self.parts(name)[1].values()]
 
     def multiply(self, name: str, a: Array, b: Array) -> Array:
         """Return exp(log a + log b) with signs; each channel's code spans its own range."""

@@ -20,9 +20,12 @@ from circuits.parameters import Device
 from system.chip_store import ChipStore
 from system.engine import AnalogOps, make_ops
 from system.hardware import Chip
+from system.models.bert import Bert
+from system.models.language import LanguageModel
 from system.models.ops import FloatOps, Ops
 from system.networks import Network, Samples
 from system.pieces import Pieces
+from system.programmers import program_ahead
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,15 @@ class Execution:
         Folder in which programmed layers are kept, and from which they are mapped.
     stream : bool
         Map a layer for every use of it, and let it go.
+    workers : int
+        Processes that program the layers of a text model, into that folder.
     device : str or None
         Device of torch for layers, "cpu" or "cuda"; None: the kernels.
     """
 
     chips_dir: Path | None = None
     stream: bool = False
+    workers: int = 1
     device: str | None = None
 
 
@@ -144,13 +150,17 @@ def arithmetic(
         ops.hardware.acam = acam_model(replace(library, device=acam), network.mapping.spare_rows)
     if isinstance(ops, AnalogOps):
         _place(ops, network, execution, library, acam)
+        if execution.workers > 1 and isinstance(network.model, (LanguageModel, Bert)):
+            program_ahead(ops, network.model, execution.workers)
     return ops
 
 
 def _place(ops: AnalogOps, network: Network, execution: Execution, *parts: Any) -> None:
     """Say where layers are kept and computed; `parts` decide the chip too."""
-    if execution.stream and execution.chips_dir is None:
-        raise ParameterError("--stream maps layers from a folder; name it: --chips-dir DIR")
+    if execution.chips_dir is None and (execution.stream or execution.workers > 1):
+        raise ParameterError(
+            "--stream and --workers need a folder through which layers go; name it: --chips-dir DIR"
+        )
     ops.stream = execution.stream
     if execution.chips_dir is not None:
         kept = (network.mapping.to_dict(), ops.chip, ops.hardware.cells)

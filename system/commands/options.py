@@ -100,6 +100,10 @@ def add_execution(parser: argparse.ArgumentParser) -> None:
         "layer in place of all",
     )  # fmt: skip
     parser.add_argument(
+        "--workers", type=count, default=1,
+        help="with --chips-dir: processes that program the layers of a language model (default: 1)",
+    )  # fmt: skip
+    parser.add_argument(
         "--device", metavar="NAME",
         help="let torch compute layers there: cpu, cuda (default: the kernels of this package)",
     )  # fmt: skip
@@ -109,7 +113,7 @@ def execution(args: argparse.Namespace) -> Execution:
     """Return what these options say."""
     from system.inference import Execution
 
-    return Execution(args.chips_dir, args.stream, args.device)
+    return Execution(args.chips_dir, args.stream, args.workers, args.device)
 
 
 def add_corner(parser: argparse.ArgumentParser) -> None:
