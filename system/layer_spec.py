@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -145,7 +146,7 @@ class LayerSpec:
 
     def identity(self, bits: int) -> Placement:
         """Return the windows of units that hand on the code of the data line."""
-        exact = Windows.from_function(FUNCTIONS[None], (0.0, 1.0), (0.0, 1.0), bits=bits)
+        exact = _identity_windows(bits)
         ends = np.array([-self.start / (1.0 - self.start)]), np.array([1.0])
         columns = np.arange(len(self.gain))
         return Placement(IDENTITY, columns, self._tuned(IDENTITY, exact), *ends)
@@ -166,6 +167,12 @@ class LayerSpec:
                 " them again (nldpe finetune MODEL --steps acam) or remove acam.h5"
             )
         return replace(exact, lo=rows[0], hi=rows[1])
+
+
+@cache
+def _identity_windows(bits: int) -> Windows:
+    """Return the windows of y = x: those of most layers, and long to find."""
+    return Windows.from_function(FUNCTIONS[None], (0.0, 1.0), (0.0, 1.0), bits=bits)
 
 
 def layer_spec(
