@@ -25,6 +25,7 @@ class Chip:
     slices : 2 with the error pair, 1 without.
     ranges, copies : read-out ranges, and ACAM units in parallel on each of their data lines.
     product_copies : log, or exp, units in parallel.
+    spare_cells : of an ACAM unit, beside those of the component table.
     """
 
     components: Components
@@ -37,6 +38,7 @@ class Chip:
     ranges: int = 1
     copies: int = 1
     product_copies: int = 1
+    spare_cells: int = 0
 
     @classmethod
     def from_components(
@@ -55,6 +57,7 @@ class Chip:
             2 if mapping.output_fine else 1,
             mapping.output_copies,
             mapping.product_copies,
+            mapping.output_bits * mapping.spare_rows * library.technology.acam.cells_per_row,
         )
 
     @property
@@ -81,7 +84,7 @@ class Chip:
             "crossbar": rows * columns * part["crossbar"]["area_m2_per_weight"] * self.slices / 2,
             "dac": rows * part["dac"]["area_m2"],
             "amplifier": (self.line_count + self.ranges) * columns * part["amplifier"]["area_m2"],
-            "acam": units * acam["cells"] * acam["area_m2_per_cell"],
+            "acam": units * (acam["cells"] + self.spare_cells) * acam["area_m2_per_cell"],
             "gray decoder": units * part["gray_decoder"]["area_m2"],
             "range choice": choices * part["comparator"]["area_m2"],
             "register": (rows + columns) * CODE_BITS / 8 * part["register"]["area_m2_per_byte"],

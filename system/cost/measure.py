@@ -18,9 +18,11 @@ from tqdm import tqdm
 from behavioral.acam import AcamUnit
 from behavioral.library import Library
 from behavioral.products import ProductModel
+from circuits.unit_energy import UnitEnergy
 from system.calibration import Ranges, peaks
+from system.cost.conversion import ConversionEnergy, programmed_rows
 from system.cost.products import ProductFigures, measure_products
-from system.cost.spice import CellPower, SearchEnergy, programmed_rows, settle_time
+from system.cost.spice import CellPower, settle_time
 from system.cost.workload import Attention
 from system.engine import layer_tensors
 from system.hardware import Chip, Hardware
@@ -47,12 +49,13 @@ class LayerFigures:
     Attributes
     ----------
     cell_power_w : mean power of one weight's cells (all signs and slices) while it is read.
-    search_j : mean energy of one conversion by one ACAM unit.
+    search_j : mean energy of one conversion by one ACAM unit, all its parts.
     settle_s : until the slowest column has settled.
     rows : rows of one ACAM unit.
     conversions : ACAM conversions of one output, copies and the second range aside.
     vectors, columns : recorded vectors, and columns that were programmed.
     fine_j, fine_rows : energy and rows of a unit of the second read-out range; 0 without one.
+    parts_j : `search_j` by `circuits.acam_unit.PARTS`.
     """
 
     cell_power_w: float
@@ -64,6 +67,7 @@ class LayerFigures:
     columns: int
     fine_j: float = 0.0
     fine_rows: float = 0.0
+    parts_j: tuple[float, ...] = ()
 
     @property
     def output_j(self) -> float:
@@ -86,12 +90,14 @@ class Figures:
     layers : by layer name.
     products : by name of the block; empty without data-dependent products.
     mapping : how the network was laid on tiles and units.
+    unit : what works around the cells of an ACAM unit; None where it is not known, so not counted.
     """
 
     network: str
     layers: Table[str, LayerFigures]
     products: Table[str, ProductFigures]
     mapping: Mapping
+    unit: UnitEnergy | None = None
 
     def mean(self, name: str) -> LayerFigures:
         """Return the mean over the layers of the same kind, for a network without weights."""
@@ -186,7 +192,9 @@ class StimulusOps(FloatOps):
         return super().attention(name, q, k, v, cache, mask)
 
 
-def measure(network: Network, library: Library, *, seed: int = 0) -> tuple[Figures, StimulusOps]:
+def measure(
+    network: Network, library: Library, unit: UnitEnergy | None = None, *, seed: int = 0
+) -> tuple[Figures, StimulusOps]:
     """Record stimuli, program each layer, and read energies and times from the library.
 
     Returns
@@ -201,7 +209,7 @@ def measure(network: Network, library: Library, *, seed: int = 0) -> tuple[Figur
     ops.images = len(samples)
     one = replace(network.mapping, output_copies=1)  # the first copy's energy stands for all
     hardware = Hardware(library, one, keep_devices=True, cells=MEASURED_CELLS)
-    meter = Meter(library, hardware)
+    meter = Meter(library, hardware, unit)
     chip = Chip(seed, 0, "frozen")
     layers = {}
     for name in tqdm(ops.inputs, desc="measuring", unit="layer", disable=None, leave=False):
@@ -215,7 +223,7 @@ def measure(network: Network, library: Library, *, seed: int = 0) -> tuple[Figur
         )
         for name, operands in ops.operands.items()
     }  # fmt: skip
-    return Figures(network.name, layers, products, network.mapping), ops
+    return Figures(network.name, layers, products, network.mapping, unit), ops
 
 
 def program(
@@ -252,10 +260,12 @@ def _ceilings(
 class Meter:
     """Reads the energy of programmed layers on recorded inputs."""
 
-    def __init__(self, library: Library, hardware: Hardware) -> None:
+    def __init__(
+        self, library: Library, hardware: Hardware, unit: UnitEnergy | None = None
+    ) -> None:
         self.library = library
         self.cells = CellPower(library)
-        self.energy = SearchEnergy(library, hardware.acam)
+        self.energy = ConversionEnergy(library, hardware.acam, unit)
         self.v_read = library.technology.column.v_read_v
 
     def layer(self, layer: AnalogLinear, x: Array) -> LayerFigures:
@@ -269,16 +279,18 @@ class Meter:
         power = self.cell_power(layer, drive)
         searches, fine = self.searches(layer, drive)
         columns, refined = len(layer.spec.gain), layer.fine_unit
+        by_part = np.mean([s.mean(axis=(0, 1)) for s in searches], axis=0)
         return LayerFigures(
             cell_power_w=float(power.mean()) / (columns * drive.shape[1]),
-            search_j=float(np.mean([s.mean() for s in searches])),
+            search_j=float(by_part.sum()),
             settle_s=settle,
             rows=float(np.mean([programmed_rows(u, 0).sum() for u in layer.units])),
             conversions=len(layer.units),
             vectors=len(x),
             columns=columns,
-            fine_j=0.0 if fine is None else float(fine.mean()),
+            fine_j=0.0 if fine is None else float(fine.sum(axis=-1).mean()),
             fine_rows=0.0 if refined is None else float(programmed_rows(refined, 0).sum()),
+            parts_j=tuple(by_part.tolist()),
         )
 
     def cell_power(self, layer: AnalogLinear, drive: Array) -> Floats:
@@ -291,7 +303,7 @@ class Meter:
         return total
 
     def searches(self, layer: AnalogLinear, drive: Array) -> tuple[list[Floats], Floats | None]:
-        """Return energies (n, columns) [J] of ACAM units at the layer's outputs.
+        """Return energies (n, columns, parts) [J] of ACAM units at the layer's outputs.
 
         Returns
         -------
@@ -316,5 +328,5 @@ class Meter:
         return found, self._unit(layer.fine_unit, (total * spec.gain - low) / (high - low))
 
     def _unit(self, unit: AcamUnit, u: Array) -> Floats:
-        found = [self.energy.column(unit, k, u[:, k].astype(float)) for k in range(u.shape[1])]
+        found = [self.energy.parts(unit, k, u[:, k].astype(float)) for k in range(u.shape[1])]
         return np.stack(found, axis=1)

@@ -223,9 +223,21 @@ class NlDpe:
         return stages * stage + sums * summing
 
     def read_time(self, figures: LayerFigures) -> float:
-        """Return how long the rows are driven: settling, then one search [s]."""
+        """Return how long the rows are driven: settling, then one conversion [s]."""
         settled = figures.settle_s + self.library.readout.settle_s
-        return float(settled + search_time(self.library))
+        return float(settled + self.conversion_time)
+
+    @property
+    def conversion_time(self) -> float:
+        """Time of one conversion on a settled line [s]; of a search alone if no more is known."""
+        unit = self.figures.unit
+        return search_time(self.library) if unit is None else unit.cycle_s
+
+    @property
+    def decoder_j(self) -> float:
+        """Energy of a Gray decoder by the table [J]; 0 where the unit's figures contain it."""
+        known = self.figures.unit is not None
+        return 0.0 if known else self.components["gray_decoder"]["energy_j"]
 
     def layer_figures(self, layer: Layer) -> LayerFigures:
         """Return the layer's own figures, or the mean of the reference network's."""
@@ -252,7 +264,7 @@ class NlDpe:
             "acam": outputs * chip.copies * found.output_j,
             "amplifier": amplifiers * read * vectors,
             "dac": layer.inputs * blocks * vectors * part["dac"]["energy_j"],
-            "gray decoder": conversions * part["gray_decoder"]["energy_j"],
+            "gray decoder": conversions * self.decoder_j,
             "register": (bits_in * blocks + bits_out) * part["register"]["energy_j_per_bit"],
             "range choice": 2 * (chip.ranges - 1) * outputs * part["comparator"]["energy_j"],
             "adder": sums_of_codes * part["adder"]["energy_j"],
@@ -292,13 +304,13 @@ class NlDpe:
         energy = {
             "acam": copies * (layer.logs * found.log_j + layer.exps * found.exp_j),
             "dac": searches * part["dac"]["energy_j"],
-            "gray decoder": copies * searches * part["gray_decoder"]["energy_j"],
+            "gray decoder": copies * searches * self.decoder_j,
             "register": 2 * searches * CODE_BITS * part["register"]["energy_j_per_bit"],
             "adder": adds * part["adder"]["energy_j"],
             "buffer": layer.buffer_bits * part["buffer"]["energy_j_per_bit"],
             "bus": layer.buffer_bits * part["bus"]["energy_j_per_bit"],
         }
-        step = part["dac"]["settle_s"] + search_time(self.library)
+        step = part["dac"]["settle_s"] + self.conversion_time
         buffers = self.chip.layer_tiles(layer) * part["buffer"]["bandwidth_bit_per_s"]
         return energy, max(
             searches / self.chip.product_units(layer) * step,

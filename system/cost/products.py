@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from behavioral.acam import AcamModel, AcamUnit, Windows
 from behavioral.noise import seed_path
 from behavioral.products import ProductModel
-from system.cost.spice import SearchEnergy
+from system.cost.conversion import ConversionEnergy
 from system.models.ops import Array
 
 Floats = NDArray[np.float64]
@@ -21,7 +21,7 @@ ROWS = 24  # rows of queries whose scores and products are formed
 
 @dataclass(frozen=True)
 class ProductFigures:
-    """Mean energy of one search [J] of the log and of the exp units, and the rows of each."""
+    """Mean energy of one conversion [J] of the log and of the exp units, and the rows of each."""
 
     log_j: float
     exp_j: float
@@ -34,10 +34,10 @@ def measure_products(
     ceilings: tuple[Array, ...],
     model: ProductModel,
     acam: AcamModel,
-    energy: SearchEnergy,
+    energy: ConversionEnergy,
     seed: tuple[int, ...],
 ) -> ProductFigures:
-    """Return the mean search energies of one block of products.
+    """Return the mean energies of a conversion in one block of products.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def _programmed(
     return units[0], units[1], last
 
 
-def _mean(energy: SearchEnergy, unit: AcamUnit, u: Floats) -> float:
+def _mean(energy: ConversionEnergy, unit: AcamUnit, u: Floats) -> float:
     levels, counts = np.unique(u, return_counts=True)
     curves = [energy.column(unit, k, levels) for k in range(UNITS)]
     return float(np.average(np.mean(curves, axis=0), weights=counts))

@@ -10,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+
+from circuits.acam_unit import PARTS
 from system.cost.baselines import baselines
 from system.cost.claims import claims
 from system.cost.model import ORIGIN, Cost, LayerCost
@@ -32,7 +35,7 @@ ENTRIES = {
 
 UNKNOWN = (
     "leakage and idle power of everything; clock distribution and control",
-    "sense amplifiers, OR and precharge drivers of the ACAM, charging of its data lines",
+    "charging of the ACAM's data lines",
     "supply losses of row drivers beyond the cells' own dissipation",
     "area of read-out amplifiers, scalers and links (0 in the table until you set it)",
     "embedding table and tokens: off chip, not counted; programming the chip, not counted",
@@ -50,8 +53,7 @@ def to_text(study: Study) -> str:
         parts += [_headline(study, cost), _layer_table(cost), _component_table(study, cost)]
         parts += [_machine_table(study, k)]
     parts += [_area_table(study), _claim_list(study)]
-    missing = [w.missing for w in study.workloads if w.missing]
-    lines = "\n".join(f"  - {line}" for line in (*UNKNOWN, *missing))
+    lines = "\n".join(f"  - {line}" for line in not_counted(study))
     parts.append(f"not known, hence not counted:\n{lines}")
     if machine.reference:
         parts.append(
@@ -61,6 +63,15 @@ def to_text(study: Study) -> str:
     return "\n\n".join(parts)
 
 
+def not_counted(study: Study) -> list[str]:
+    """Return what the sums leave out."""
+    unit = []
+    if study.figures.unit is None:
+        reason = f" ({study.unit_missing})" if study.unit_missing else ""
+        unit = [f"sense amplifiers, OR lines and clock drivers of the ACAM{reason}"]
+    return [*UNKNOWN, *unit, *(w.missing for w in study.workloads if w.missing)]
+
+
 def _origin(study: Study) -> str:
     library, figures = study.machine.library, study.figures
     count = sum(f.vectors for f in figures.layers.values())
@@ -68,7 +79,7 @@ def _origin(study: Study) -> str:
         f"{study.model} on device {library.device.name}, technology {library.technology.name}, "
         f"library {library.sha256[:12]}\nSPICE figures: {len(figures.layers)} layers and "
         f"{len(figures.products)} product blocks of {figures.network}, {count} recorded vectors"
-        f"\n{_units(study)}"
+        f"\n{_units(study)}\n{_conversion(study)}"
     )
 
 
@@ -80,6 +91,20 @@ def _units(study: Study) -> str:
         f"each column has {ranges} of {chip.copies} ACAM unit(s), each log and exp conversion "
         f"{chip.product_copies}"
     )
+
+
+def _conversion(study: Study) -> str:
+    """Say what an ACAM conversion takes, part by part."""
+    layers = [f.parts_j for f in study.figures.layers.values() if f.parts_j]
+    mean = np.mean(layers, axis=0) if layers else np.zeros(len(PARTS))
+    shown = 2 if study.figures.unit is None else len(PARTS)
+    parts = ", ".join(
+        f"{name} {engineering(x, 'J')}"
+        for name, x in zip(PARTS[:shown], mean.tolist(), strict=False)
+    )
+    period = engineering(study.machine.conversion_time, "s")
+    text = f"an ACAM conversion, mean of the layers: {parts}; one every {period}"
+    return text if shown > 2 else text + "; nothing else of the unit is counted, see the end"
 
 
 def _headline(study: Study, cost: Cost) -> str:
@@ -287,6 +312,8 @@ def to_dict(study: Study) -> dict[str, Any]:
             "ranges": machine.chip.ranges,
             "copies": machine.chip.copies,
             "product_copies": machine.chip.product_copies,
+            "conversion_s": machine.conversion_time,
+            "parts": list(PARTS),
         },
         "workloads": [
             {
@@ -308,7 +335,7 @@ def to_dict(study: Study) -> dict[str, Any]:
         "spice_layers": {name: asdict(f) for name, f in study.figures.layers.items()},
         "spice_products": {name: asdict(f) for name, f in study.figures.products.items()},
         "claims": [asdict(claim) for claim in claims(study)],
-        "not_counted": list(UNKNOWN),
+        "not_counted": not_counted(study),
         "components": {
             name: {**c.values, "source": c.source, "technology": c.technology}
             for name, c in machine.components.entries.items()

@@ -1,9 +1,8 @@
 """Energies and times that ngspice measured, read from a library as functions of data.
 
 Cell power: row voltage times the cell's characterised current into a bit line at the virtual
-ground (its rise under load, a few mV, is left out). ACAM energy: the characterised halves over
-conductance and data line, and match lines by what they decide. Times: the characterised settling of
-the loaded column and of the read-out, and the phases of a search.
+ground (its rise under load, a few mV, is left out). Times: the characterised settling of the loaded
+column and of the read-out, and the phases of a search. The ACAM: `system.cost.conversion`.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from behavioral.acam import AcamModel, AcamUnit
 from behavioral.library import Library
 from circuits.errors import SimulationError
 
@@ -75,55 +73,6 @@ def shares(axis: Floats, values: Floats, weights: Floats | float = 1.0) -> Float
     for at, part in ((place - 1, weights * (1.0 - above)), (place, weights * above)):
         found += np.bincount(at.ravel(), part.ravel(), rows * points)
     return found.reshape(rows, points)
-
-
-class SearchEnergy:
-    """Energy of ACAM searches, from the characterised halves and match lines."""
-
-    def __init__(self, library: Library, acam: AcamModel) -> None:
-        data = library.acam
-        self._ln_g = np.log(data.energy_g)
-        self._v = np.asarray(data.energy_v_dl, float)
-        self._halves = (np.asarray(data.energy_lower_j), np.asarray(data.energy_upper_j))
-        self._line = np.asarray(data.energy_match_line_j, float)  # after a match, a mismatch
-        self._shared = library.technology.acam.match_lines == 1
-        self._acam = acam
-        tables = (*self._halves, self._line)
-        if not all(np.isfinite(t).all() for t in tables) or not self._line.size:
-            raise SimulationError(f"the library lacks points of the ACAM energy table; {REMEDY}")
-
-    def column(self, unit: AcamUnit, column: int, u: Floats) -> Floats:
-        """Return the energy [J] of one unit for searches at u (n,) in [0, 1]."""
-        assert unit.lo is not None
-        assert unit.hi is not None
-        assert unit.g_lo is not None
-        assert unit.g_hi is not None
-        k = column if len(unit.lo) > 1 else 0
-        used = programmed_rows(unit, k)
-        u = np.clip(np.asarray(u, float), 0.0, 1.0)
-        volts = self._acam.voltage(u)
-        energy = self._match_lines(unit.lo[k][used], unit.hi[k][used], u)
-        for g, table in zip((unit.g_lo[k], unit.g_hi[k]), self._halves, strict=True):
-            on = g[g > 0.0].astype(float)  # a half that is switched off carries no current
-            if on.size:
-                ln_g = np.clip(np.log(on), self._ln_g[0], self._ln_g[-1])
-                energy += np.interp(volts, self._v, (shares(self._ln_g, ln_g[None]) @ table)[0])
-        return energy
-
-    def _match_lines(self, lo: NDArray[np.float32], hi: NDArray[np.float32], u: Floats) -> Floats:
-        """Return the energy to restore the match lines of all rows after searches at u."""
-        below = len(lo) - np.searchsorted(np.sort(lo), u, side="left")  # rows with lo >= u
-        above = np.searchsorted(np.sort(hi), u, side="right")  # rows with hi <= u
-        lines = len(lo) if self._shared else 2 * len(lo)
-        fallen = np.minimum(below + above, lines)
-        return np.asarray(fallen * self._line[1] + (lines - fallen) * self._line[0], float)
-
-
-def programmed_rows(unit: AcamUnit, column: int) -> NDArray[np.bool_]:
-    """Tell which rows of a column hold a bound; columns of one unit may need fewer than others."""
-    assert unit.g_lo is not None
-    assert unit.g_hi is not None
-    return np.asarray((unit.g_lo[column] > 0.0) | (unit.g_hi[column] > 0.0))
 
 
 def settle_time(library: Library, load: Floats) -> float:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from behavioral.library import Library
-from circuits.errors import ParameterError
+from circuits import unit_energy
+from circuits.errors import NldpeError, ParameterError
+from circuits.unit_energy import UnitEnergy
 from system.cost.baselines import baselines, gpu_roofline
 from system.cost.chip import Chip
 from system.cost.components import Components
@@ -34,6 +36,7 @@ class Study:
     ours : cost of each workload.
     others : costs of the ADC baselines for each workload.
     gpu : roofline of each workload, as in `gpu_roofline`.
+    unit_missing : why the circuits around the ACAM's cells are not counted; empty where they are.
     """
 
     model: str
@@ -43,6 +46,7 @@ class Study:
     ours: tuple[Cost, ...]
     others: tuple[tuple[Cost, ...], ...]
     gpu: tuple[Mapping[str, float], ...]
+    unit_missing: str = ""
 
     @property
     def figures(self) -> Figures:
@@ -91,7 +95,8 @@ def estimate(
         config = network.model.config
     if config is not None:
         _check_sequence(model, sequence, config.max_position_embeddings)
-    figures, ops = measure(network, library, seed=seed)
+    unit, missing = whole_unit(library)
+    figures, ops = measure(network, library, unit, seed=seed)
     if config is not None:
         word = components["vector_unit"]["word_bits"]
         workloads = tuple(llama(config, w, sequence, word) for w in ("token", "prompt"))
@@ -102,7 +107,16 @@ def estimate(
     return assemble(
         model, library, components, figures, workloads,
         batch=batch, replicate=replicate, reference=known, sequence=sequence if config else 0,
+        unit_missing=missing,
     )  # fmt: skip
+
+
+def whole_unit(library: Library) -> tuple[UnitEnergy | None, str]:
+    """Measure what works around the cells of the library's ACAM unit, or say why that cannot be."""
+    try:
+        return unit_energy.measure(library.device, library.technology, progress="ACAM unit"), ""
+    except NldpeError as error:
+        return None, str(error)
 
 
 def assemble(
@@ -116,6 +130,7 @@ def assemble(
     replicate: int = 1,
     reference: bool = False,
     sequence: int = 0,
+    unit_missing: str = "",
 ) -> Study:
     """Cost workloads on all machines, from figures that were measured before."""
     chip = Chip.from_components(components, library, figures.mapping)
@@ -128,6 +143,7 @@ def assemble(
         tuple(machine.cost(w, batch, replicate) for w in workloads),
         tuple(tuple(b.cost(w, batch) for b in baselines(components)) for w in workloads),
         tuple(gpu_roofline(components, w, batch) for w in workloads),
+        unit_missing,
     )
 
 

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from behavioral.acam import AcamModel, AcamUnit, Windows
 from behavioral.library import Library
-from circuits import acam_unit
+from circuits import acam_unit, unit_energy
 from circuits.errors import ParameterError
-from system.cost.spice import SearchEnergy, search_time
+from system.cost.conversion import ConversionEnergy
+from system.cost.spice import search_time
 from system.layer_spec import FUNCTIONS
 
 Floats = NDArray[np.float64]
@@ -37,7 +38,7 @@ class UnitReport:
     edge_lsb : (n,) distance to the nearest edge of a row, in 1/256 of the line.
     model, spice : (n,) codes.
     energy_j : (n, parts) of `circuits.acam_unit.PARTS`.
-    predicted_j : (n,) cells and match lines by the library's tables, as `nldpe cost` counts them.
+    predicted_j : (n, parts) as `nldpe cost` counts them.
     latency_s : (n,) evaluation to the last edge of the output.
     cycle_s, search_s : period of the unit, and precharge with evaluation alone.
     """
@@ -60,7 +61,7 @@ class UnitReport:
         far = self.edge_lsb > NEAR_LSB
         equal = self.model == self.spice
         step = np.abs(self.model - self.spice)
-        mean = self.energy_j.mean(axis=0) * 1e15
+        mean, told = (x.mean(axis=0) * 1e15 for x in (self.energy_j, self.predicted_j))
         lines = [
             f"unit: {self.function}, {self.bits} bits, {self.rows} rows, Gray code; "
             f"{len(self.u)} conversions in ngspice",
@@ -70,8 +71,9 @@ class UnitReport:
             "energy per conversion [fJ], mean: "
             + ", ".join(f"{name} {x:.0f}" for name, x in zip(acam_unit.PARTS, mean, strict=True))
             + f"; together {mean.sum():.0f}",
-            f"cells and match lines by the library's tables (nldpe cost): "
-            f"{self.predicted_j.mean() * 1e15:.0f} fJ; ngspice {mean[:2].sum():.0f} fJ",
+            "the same by the library's tables and short units (nldpe cost): "
+            + ", ".join(f"{name} {x:.0f}" for name, x in zip(acam_unit.PARTS, told, strict=True))
+            + f"; together {told.sum():.0f}",
             f"evaluation to code {self.latency_s.min() * 1e12:.0f} to"
             f" {self.latency_s.max() * 1e12:.0f} ps; one conversion every {self.cycle_s * 1e12:.0f}"
             f" ps (precharge and evaluation alone: {self.search_s * 1e12:.0f} ps)",
@@ -89,7 +91,8 @@ class UnitReport:
         names = [name.replace(" ", "_") + "_j" for name in acam_unit.PARTS]
         head = ["u", "edge_lsb", "model", "ngspice", *names, "predicted_j", "latency_s"]
         rows = zip(
-            self.u, self.edge_lsb, self.model, self.spice, *self.energy_j.T, self.predicted_j,
+            self.u, self.edge_lsb, self.model, self.spice, *self.energy_j.T,
+            self.predicted_j.sum(axis=1),
             self.latency_s, strict=True,
         )  # fmt: skip
         return "\n".join([",".join(head), *(",".join(f"{x:.6g}" for x in row) for row in rows)])
@@ -136,6 +139,7 @@ def check_unit(
     volts = model.voltage(u)
     found = acam_unit.convert(library.device, library.technology, rows, volts, **run_options)
     acam_unit.require_codes(found)
+    around = unit_energy.measure(library.device, library.technology, **run_options)
     return UnitReport(
         function=function,
         bits=bits,
@@ -145,7 +149,7 @@ def check_unit(
         model=model.search(unit, u[:, None])[:, 0].astype(np.int64),
         spice=found.codes,
         energy_j=found.energy_j,
-        predicted_j=SearchEnergy(library, model).column(unit, 0, u),
+        predicted_j=ConversionEnergy(library, model, around).parts(unit, 0, u),
         latency_s=found.latency_s,
         cycle_s=acam_unit.cycle_time(library.technology),
         search_s=search_time(library),
@@ -197,7 +201,8 @@ def draw_unit(report: UnitReport, path: Path) -> None:
     for name, part in zip(acam_unit.PARTS, report.energy_j.T * 1e15, strict=True):
         energy.bar(report.u, part, 0.8 / len(report.u), bottom, label=name)
         bottom += part
-    energy.plot(report.u, report.predicted_j * 1e15, "k_", label="tables: cells, match lines")
+    told = report.predicted_j.sum(axis=1) * 1e15
+    energy.plot(report.u, told, "k_", label="as nldpe cost counts it")
     energy.set(xlabel="data line u", ylabel="energy of a conversion [fJ]")
     energy.legend(fontsize=7)
     time.plot(report.u, report.latency_s * 1e12, ".")

@@ -26,6 +26,11 @@ def test_unit_of_three_bits_gives_the_models_codes(library, spice_cache):
     assert far.sum() >= 5
     np.testing.assert_array_equal(report.spice[far], report.model[far])
     assert len(set(report.model)) >= 5
+    # each part within 5 % of the whole; 3 % together: rows near their bounds discharge half
+    whole = report.energy_j.sum(axis=1).mean()
+    told, found = (x.mean(axis=0) for x in (report.predicted_j, report.energy_j))
+    np.testing.assert_allclose(told, found, rtol=0, atol=0.05 * whole)
+    assert told.sum() == pytest.approx(whole, rel=0.03)
     assert len(report.table().splitlines()) == 7
     assert "codes equal to the model's" in report.text()
 
