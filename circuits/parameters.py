@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import ClassVar, Self, cast
 
 from circuits.acam_sizes import Acam, Unit
+from circuits.driver_sizes import Driver
 from circuits.dynamics import Dynamics, Programming, Stanford, Vteam
 from circuits.errors import ParameterError
 from circuits.readout_sizes import Amplifier, Readout
@@ -33,6 +34,7 @@ __all__ = [
     "Cards",
     "Column",
     "Device",
+    "Driver",
     "Process",
     "Programming",
     "Readout",
@@ -210,6 +212,7 @@ class Technology(TomlFile):
     process: Process = section_key(Process, default=Process())  # noqa: RUF009
     amplifier: Amplifier = section_key(Amplifier, default=Amplifier())  # noqa: RUF009
     unit: Unit = section_key(Unit, default=Unit(), written=False)  # noqa: RUF009
+    driver: Driver = section_key(Driver, default=Driver(), written=False)  # noqa: RUF009
     wire: Wire | None = section_key(Wire, default=None)  # noqa: RUF009
 
     folder = "technologies"

@@ -35,7 +35,12 @@ def test_every_document_stands_in_the_navigation_of_the_site():
 
 
 @pytest.mark.parametrize(
-    ("drawing", "circuits"), [("acam", ("acam_6t2m", "match_line")), ("column", ("column",))]
+    ("drawing", "circuits"),
+    [
+        ("acam", ("acam_6t2m", "match_line")),
+        ("column", ("column",)),
+        ("driver", ("row_driver",)),
+    ],
 )
 def test_schematics_show_every_device_of_their_netlists(drawing, circuits):
     svg = ElementTree.parse(ROOT / f"netlists/schematics/{drawing}.svg")

@@ -18,6 +18,7 @@ COMMANDS = {
     "technologies": "list, show and check technology files",
     "inspect": "show what a library holds and how far it is from ngspice",
     "acam": "an ACAM unit, its sense amplifier and match lines, whole in ngspice",
+    "driver": "row drivers at transistor level: code to row voltage, settling, energy",
     "size": "size the ACAM cell for a threshold law and an energy; writes a technology",
     "infer": "run a network on a library: accuracy or perplexity over programmed chips",
     "generate": "continue a text with a language model",
@@ -42,7 +43,8 @@ TALKING = (
     "system.training.adapters",
 )
 RESUMABLE = (
-    "characterize", "validate", "demo", "sweep", "explore", "accuracy", "quality", "acam", "size",
+    "characterize", "validate", "demo", "sweep", "explore", "accuracy", "quality", "acam", "driver",
+    "size",
 )  # fmt: skip
 RECORDED = ("infer", "validate", "cost", "finetune")  # with --run; sweeps always are
 

@@ -5,6 +5,7 @@ import pytest
 
 from circuits import acam, acam_unit, crossbar, readout
 from circuits.parameters import Technology, apply_overrides, load_parameters, parameter_keys
+from circuits.row_driver import DriverBench
 
 DEVICE, TECHNOLOGY = load_parameters("taox", "lp16")
 WITH_WIRE = Technology.from_toml("lp45")
@@ -14,7 +15,7 @@ NOISE = ("noise", "stuck")
 # Used by the behavioural models too: tests/behavioral/test_row_wires.py.
 ROW_WIRES = ("r_row_wire_ohm_per_cell",)
 # Used when results are read, not in a netlist.
-RESULTS = ("v_sense_v", "i_trip_a")
+RESULTS = ("v_sense_v", "i_trip_a", "r_unit_sigma")
 # Used once thresholds are known: tests/circuits/test_mismatch.py.
 MISMATCH = ("a_beta_m",)
 VALUES = {
@@ -29,6 +30,8 @@ VALUES = {
     "technology.acam.cells_per_row": "2",
     "technology.acam.cell": "10t2m",
     "technology.unit.rows_per_or_line": "1",
+    "technology.driver.buffers": "2",
+    "technology.driver.cells": "128",
     "technology.column.rows": "128",
     "technology.readout.amplifier": "two-stage",
 }
@@ -67,6 +70,12 @@ def unit_texts(device, technology):
     return [job.netlist for job in jobs]
 
 
+def driver_texts(_, technology):
+    """Return the netlists of both row drivers."""
+    bench = DriverBench(technology, {})
+    return [job.netlist for job in (bench.sweep(1e-3), bench.step(0, 1), bench.pulses())]
+
+
 def technology_with(key):
     """Return a technology that has the section of a key."""
     return WITH_WIRE if ".wire." in key else TECHNOLOGY
@@ -85,7 +94,8 @@ def test_parameter_moves_a_netlist(key):
     shown = [setting for part, setting in SHOWN.items() if part in key]
     before = apply_overrides(DEVICE, technology_with(key), shown)
     after = apply_overrides(*before, [f"{key}={changed}"])
-    written = unit_texts if ".unit." in key else texts
+    parts = {".unit.": unit_texts, ".driver.": driver_texts}
+    written = next((found for part, found in parts.items() if part in key), texts)
     assert written(*before) != written(*after)
 
 
