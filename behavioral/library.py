@@ -84,6 +84,7 @@ class Library:
         corners: Mapping[str, Technology] | None = None,
         quick: bool = False,
         samples: int = 0,
+        adaptive_lsb: float | None = None,
         **run_options: Any,
     ) -> Self:
         """Characterise all circuits with ngspice.
@@ -97,6 +98,10 @@ class Library:
             Coarser grids: for tests and first looks.
         samples : int
             Cells of the mismatch Monte-Carlo at each of three conductances; 0: none.
+        adaptive_lsb : float, optional
+            Instead of uniform conductance axes, halve intervals until interpolation misses their
+            middles by no more than this: thresholds in 1/256 of the data line, cell currents in
+            1/256 of the largest.
         **run_options
             Passed to :func:`circuits.plan.run`: workers, executor, cache, progress.
 
@@ -106,7 +111,7 @@ class Library:
             ngspice is missing, or points that an inference needs failed. All that was simulated
             stays in the cache.
         """
-        options = {"quick": quick, **run_options}
+        options = {"quick": quick, "adaptive_lsb": adaptive_lsb, **run_options}
         nominal = Tables.from_spice(device, technology, CORNER, samples=samples, **options)
         further = {
             name: Tables.from_spice(device, moved, name, checks=False, **options)

@@ -31,6 +31,7 @@ class Tables:
         corner: str,
         *,
         samples: int = 0,
+        adaptive_lsb: float | None = None,
         **options: Any,
     ) -> Self:
         """Run all circuits; only the nominal corner keeps its netlists.
@@ -42,6 +43,8 @@ class Tables:
         corner : str
         samples : int
             Cells of the mismatch Monte-Carlo.
+        adaptive_lsb : float, optional
+            As in `Library.from_spice`.
         **options
             Of the circuits' ``characterize``.
 
@@ -53,8 +56,12 @@ class Tables:
         from circuits import acam, crossbar, readout
 
         parts: dict[str, Any] = {
-            "acam": acam.characterize(device, technology, samples=samples, **options),
-            "crossbar": crossbar.characterize(device, technology, **options),
+            "acam": acam.characterize(
+                device, technology, samples=samples, adaptive_lsb=adaptive_lsb, **options
+            ),
+            "crossbar": crossbar.characterize(
+                device, technology, adaptive_lsb=adaptive_lsb, **options
+            ),
             "readout": readout.characterize(device, technology, **options),
         }
         missing = missing_points(parts)

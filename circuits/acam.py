@@ -15,6 +15,7 @@ from circuits import mismatch
 from circuits.bracket import bracket, finish, first_change, narrow
 from circuits.parameters import Device, Technology
 from circuits.plan import Provenance
+from circuits.refine import refine
 from circuits.search import Floats, Half, SearchBench, Status
 
 # Offsets at which the overlap of a half with its match side is measured [V].
@@ -22,6 +23,7 @@ OFFSETS = (0.0, 1e-3, 2e-3, 4e-3, 7e-3, 12e-3, 20e-3, 35e-3, 60e-3, 100e-3)
 # Where on the (logarithmic) conductance axis mismatch is measured: it rises towards the end.
 MISMATCH_SHARES = np.array([0.0, 0.35, 0.6, 0.75, 0.85, 0.9, 0.95, 1.0])
 WINDOW_FIELDS = ("window_g_lo", "window_g_hi", "window_lower_v", "window_upper_v")
+ADAPTIVE_START, ADAPTIVE_MOST = 8, 257  # conductances of the first round, and no more than
 OFFSET_FREE = 0.3  # so far inside the match side a half no longer discharges its line [V]
 
 
@@ -115,6 +117,7 @@ def characterize(
     quick: bool = False,
     checks: bool = True,
     samples: int = 0,
+    adaptive_lsb: float | None = None,
     **run_options: Any,
 ) -> AcamData:
     """Measure thresholds, overlap, energy, delay and mismatch of the cell in ngspice.
@@ -130,20 +133,33 @@ def characterize(
         is left out.
     samples : int
         Cells of a mismatch Monte-Carlo at each of three conductances.
+    adaptive_lsb : float, optional
+        Instead of a uniform axis, start with few conductances and halve intervals whose middle
+        misses the interpolated threshold by more than this, in 1/256 of the data line, where it
+        lies on the data line or little beyond.
     **run_options
         As ``circuits.plan.run``: workers, executor, cache, progress.
     """
     bench = SearchBench(device, technology, run_options)
+    known = Thresholds(bench)
     g = conductance_axis(device, 13 if quick else 61)
-    if not (quick or checks):
+    if adaptive_lsb is not None:
+        held_out = np.sqrt(g[1:] * g[:-1])[1::3][: None if checks else 0]
+        g = known.axis(device, adaptive_lsb)
+    elif not (quick or checks):
         g = np.concatenate([g[:50:2], g[50:]])  # the upper end is steep: there all points count
-    midpoints = np.sqrt(g[1:] * g[:-1])
-    held_out = (midpoints[4:10:2] if quick else midpoints[1::3])[: None if checks else 0]
+    if adaptive_lsb is None:
+        midpoints = np.sqrt(g[1:] * g[:-1])
+        held_out = (midpoints[4:10:2] if quick else midpoints[1::3])[: None if checks else 0]
     shared = checks or technology.acam.match_lines == 1
-    lower, upper = (_measure_bound(bench, half, g, held_out, shared) for half in HALVES)
+    lower, upper = (_measure_bound(known, half, g, held_out, shared) for half in HALVES)
     edges = lower["lower_v"], upper["upper_v"]
     windows = _measure_windows(bench, g, *edges, quick) if checks else {}
     few = np.unique(np.round(MISMATCH_SHARES * (len(g) - 1)).astype(int))
+    if adaptive_lsb is not None:  # the same shares of the axis, not of its points
+        ends = np.log(g[[0, -1]])
+        at = ends[0] + MISMATCH_SHARES * (ends[1] - ends[0])
+        few = np.unique(np.abs(np.log(g)[:, None] - at).argmin(axis=0))
     thresholds = {half: edge[few] for half, edge in zip(HALVES, edges, strict=True)}
     return AcamData(
         g=g,
@@ -204,20 +220,54 @@ def conductance_axis(device: Device, points: int) -> Floats:
 HALVES: tuple[Half, Half] = ("lower", "upper")
 
 
+class Thresholds:
+    """Thresholds of both halves; each conductance is simulated once."""
+
+    def __init__(self, bench: SearchBench) -> None:
+        self.bench = bench
+        self._known: dict[tuple[Half, float], tuple[float, float, int]] = {}
+
+    def at(self, half: Half, g: Floats) -> tuple[Floats, Floats, Status]:
+        """Return static threshold, threshold at the sense time, and status of conductances."""
+        new = np.array([x for x in g if (half, x) not in self._known])
+        if new.size:
+            static, status = self.bench.static(half, new)
+            v, searched = _sense_thresholds(self.bench, half, new, static)
+            worst = np.maximum(status, searched)
+            for x, *found in zip(new.tolist(), static, v, worst, strict=True):
+                self._known[half, x] = (found[0], found[1], found[2])
+        columns = zip(*(self._known[half, x] for x in g.tolist()), strict=True)
+        static, v, worst = (np.array(column) for column in columns)
+        return static, v, worst.astype(np.int8)
+
+    def axis(self, device: Device, bar_lsb: float) -> Floats:
+        """Return conductances between which interpolation misses no threshold by more."""
+        readout = self.bench.technology.readout
+        span = readout.v_dl_hi_v - readout.v_dl_lo_v
+        # noise takes thresholds a few LSB past the ends of the data line, no further
+        within = readout.v_dl_lo_v - span / 16, readout.v_dl_hi_v + span / 16
+        start = conductance_axis(device, ADAPTIVE_START)
+
+        def measure(ln_g: Floats) -> Floats:
+            return np.stack([self.at(half, np.exp(ln_g))[1] for half in HALVES], axis=1)
+
+        bar = bar_lsb * span / 256
+        found = refine(np.log(start), measure, bar, most=ADAPTIVE_MOST, within=within)
+        return np.asarray(np.exp(found[0]))
+
+
 def _measure_bound(
-    bench: SearchBench, half: Half, g: Floats, held_out: Floats, shared: bool
+    known: Thresholds, half: Half, g: Floats, held_out: Floats, shared: bool
 ) -> dict[str, Any]:
     """Measure one bound on the axis and at the held-out conductances: fields of ``AcamData``."""
-    points = np.concatenate([g, held_out])
-    static, status = bench.static(half, points)
-    v, searched = _sense_thresholds(bench, half, points, static)
+    static, v, status = known.at(half, np.concatenate([g, held_out]))
     n = len(g)
     return {
         f"{half}_v": v[:n],
         f"{half}_static_v": static[:n],
-        f"{half}_status": np.maximum(status, searched)[:n].astype(np.int8),
+        f"{half}_status": status[:n],
         f"held_out_{half}_v": v[n:],
-        f"{half}_overlap": _measure_overlap(bench, half, g, v[:n])
+        f"{half}_overlap": _measure_overlap(known.bench, half, g, v[:n])
         if shared
         else np.full((n, len(OFFSETS)), np.nan),
     }

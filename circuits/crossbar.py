@@ -4,6 +4,7 @@ Rows are numbered from the far end: row 0 is farthest from the read-out, a wire 
 every row, and the last segment ends at the transimpedance stage's input.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +17,13 @@ from circuits.netlist import chunks, column_models, number, render
 from circuits.parameters import Device, Technology
 from circuits.plan import Job, Provenance, Result, RunLog
 from circuits.readout_bench import gbw_hz
+from circuits.refine import refine, spline
 
 Floats = NDArray[np.float64]
 
 COLUMNS_PER_NETLIST = 4
 SAMPLES_PER_NETLIST = 64
+ADAPTIVE_START, ADAPTIVE_MOST = 6, 257  # conductances of the first round, and no more than
 SEED = 20  # of the held-out points; fixed, so that a library is the same every time
 
 
@@ -81,6 +84,7 @@ def characterize(
     *,
     quick: bool = False,
     checks: bool = True,
+    adaptive_lsb: float | None = None,
     **run_options: Any,
 ) -> CrossbarData:
     """Measure the cell table, the settling and a held-out set of whole columns in ngspice.
@@ -92,6 +96,9 @@ def characterize(
         A coarse plan of a few seconds, for tests and first looks.
     checks : bool
         Measure too what only checks the tables: cells off the grid, whole columns.
+    adaptive_lsb : float, optional
+        Instead of a uniform conductance axis of the cell table, start with few and halve intervals
+        whose middle misses the interpolated current by more than this, in 1/256 of the largest.
     **run_options
         As ``circuits.plan.run``: workers, executor, cache, progress.
     """
@@ -101,7 +108,10 @@ def characterize(
     g = np.geomspace(0.2 * device.g_min_s, 2.5 * device.g_max_s, 9 if quick else 33)
     v_row = np.linspace(-v_read, v_read, 9 if quick else 17)
     v_bl = np.linspace(-v_read, v_read, 5 if quick else 9)
-    current, status = bench.cell_table(g, v_row, v_bl)
+    if adaptive_lsb is None:
+        current, status = bench.cell_table(g, v_row, v_bl)
+    else:
+        g, current, status = bench.adaptive_cells(g, v_row, v_bl, adaptive_lsb)
     held_out = _held_out_points(device, v_read, 8 if quick else 96, rng)
     settle_g = np.geomspace(device.g_max_s / 100, device.g_max_s, 2 if quick else 6)
     settle_s, settle_energy = bench.settling(settle_g)
@@ -240,6 +250,29 @@ class _Bench:
         table = np.array([result.vectors[name] for name in vectors]).reshape(shape)
         current = np.ascontiguousarray(table.transpose(0, 2, 1))
         return current, np.full(len(g), result.status, dtype=np.int8)
+
+    def adaptive_cells(
+        self, g: Floats, v_row: Floats, v_bl: Floats, bar_lsb: float
+    ) -> tuple[Floats, Floats, NDArray[np.int8]]:
+        """Return conductances that interpolation needs, within the range of g, and their table."""
+        worst, shape = [0], (len(v_row), len(v_bl))
+        start = np.linspace(np.log(g[0]), np.log(g[-1]), ADAPTIVE_START)
+
+        def measure(ln_g: Floats) -> Floats:
+            current, status = self.cell_table(np.exp(ln_g), v_row, v_bl)
+            worst.append(int(status.max()))
+            return current.reshape(len(ln_g), -1)
+
+        def per_conductance(x: Floats, y: Floats) -> Callable[[Floats], Floats]:
+            curve = spline(x, y * np.exp(-x)[:, None])  # nearly constant, unlike the current
+            return lambda at: curve(at) * np.exp(at)[:, None]
+
+        full = np.abs(self.cell_table(g[-1:], v_row, v_bl)[0]).max()
+        ln_g, table = refine(
+            start, measure, bar_lsb * full / 256, most=ADAPTIVE_MOST, interpolate=per_conductance
+        )
+        status = np.full(len(ln_g), max(worst), np.int8)
+        return np.exp(ln_g), table.reshape(-1, *shape), status
 
     def cells(self, g: Floats, v_row: Floats, v_bl: Floats) -> Floats:
         """Return the currents of single cells, each with sources of its own."""

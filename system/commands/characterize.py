@@ -33,6 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", default="library.h5", metavar="FILE.h5")
     parser.add_argument("--workers", type=count, help="ngspice processes (default: all cores)")
     parser.add_argument("--quick", action="store_true", help="a coarse plan, for trying things out")
+    parser.add_argument(
+        "--adaptive", type=float, nargs="?", const=0.1, metavar="LSB",
+        help="conductances where interpolation needs them: until it misses the middle of no "
+        "interval by more (default: 0.1 LSB), in place of uniform axes",
+    )  # fmt: skip
     parser.add_argument("--dry-run", action="store_true", help="print the plan, simulate nothing")
 
 
@@ -91,10 +96,14 @@ def run(args: argparse.Namespace) -> int:
     with few_failures():
         library = Library.from_spice(
             device, technology, quick=args.quick, samples=args.monte_carlo,
+            adaptive_lsb=args.adaptive,
             corners={corner.name: corner.apply(base) for corner in corners},
             workers=args.workers, progress="ngspice",
         )  # fmt: skip
     library.to_hdf5(out)
+    if args.adaptive is not None:
+        sizes = library.acam.g.size, library.crossbar.g.size
+        print("conductances of ACAM thresholds and cell table: {}, {}".format(*sizes))
     print(f"{out}: written in {perf_counter() - start:.1f} s, sha256 {library.sha256[:16]}...")
     return 0
 
