@@ -268,9 +268,8 @@ class _Bench:
             return lambda at: curve(at) * np.exp(at)[:, None]
 
         full = np.abs(self.cell_table(g[-1:], v_row, v_bl)[0]).max()
-        ln_g, table = refine(
-            start, measure, bar_lsb * full / 256, most=ADAPTIVE_MOST, interpolate=per_conductance
-        )
+        bar = bar_lsb * full / 256 if np.isfinite(full) else np.inf  # failed: told by the NaN
+        ln_g, table = refine(start, measure, bar, most=ADAPTIVE_MOST, interpolate=per_conductance)
         status = np.full(len(ln_g), max(worst), np.int8)
         return np.exp(ln_g), table.reshape(-1, *shape), status
 

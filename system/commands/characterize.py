@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import logging
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from circuits.parameters import Device, Technology
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     point = Corner.checked(process, args.temperature_c, args.supply_scale)
     base, technology = technology, point.apply(technology)
     if args.dry_run:
-        print_plan(device, technology, quick=args.quick)
+        print_plan(device, technology, quick=args.quick, adaptive_lsb=args.adaptive)
         if corners:
             print(f"The same without held-out points at: {', '.join(c.name for c in corners)}.")
         return 0
@@ -129,7 +129,9 @@ def few_failures() -> Iterator[None]:
             plan.warning("... and %d more failed netlists in the same folder", more)
 
 
-def print_plan(device: Device, technology: Technology, *, quick: bool) -> None:
+def print_plan(
+    device: Device, technology: Technology, *, quick: bool, adaptive_lsb: float | None = None
+) -> None:
     """Print how many netlists of which kind the plan begins with."""
     import re
     from collections import Counter
@@ -137,14 +139,17 @@ def print_plan(device: Device, technology: Technology, *, quick: bool) -> None:
     from circuits import acam, crossbar, readout
     from circuits.plan import Job
 
-    for circuit, characterize in (
-        ("acam", acam.characterize),
-        ("crossbar", crossbar.characterize),
-        ("readout", readout.characterize),
+    adaptive: dict[str, Any] = {"adaptive_lsb": adaptive_lsb}
+    for circuit, characterize, options in (
+        ("acam", acam.characterize, adaptive),
+        ("crossbar", crossbar.characterize, adaptive),
+        ("readout", readout.characterize, {}),
     ):
         jobs: list[Job] = []
-        characterize(device, technology, quick=quick, record=jobs)
+        characterize(device, technology, quick=quick, record=jobs, **options)
         kinds = Counter(re.sub(r"[-_ ]?[0-9]+$", "", job.name) for job in jobs)
         for kind, count in kinds.items():
             print(f"{circuit:9} {kind:28} {count:4d} netlists")
+    if adaptive_lsb is not None:
+        print("This is the first round; where it refines depends on what is found.")
     print("ACAM searches narrow each threshold in further rounds that depend on the first results.")
