@@ -41,10 +41,11 @@ TALKING = (
     "system.sweep.study",
     "system.quality_study",
     "system.training.adapters",
+    "system.training.kept",
 )
 RESUMABLE = (
     "characterize", "validate", "demo", "sweep", "explore", "accuracy", "quality", "acam", "driver",
-    "size",
+    "size", "finetune",
 )  # fmt: skip
 RECORDED = ("infer", "validate", "cost", "finetune")  # with --run; sweeps always are
 

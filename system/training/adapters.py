@@ -10,8 +10,6 @@ circuits cost.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -25,8 +23,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from behavioral.library import Library
-from circuits.errors import CheckpointError, ParameterError
-from circuits.files import replacing
+from circuits.errors import ParameterError
 from system.engine import AnalogOps
 from system.generation import language_model
 from system.hardware import Chip, hardware_for
@@ -37,6 +34,7 @@ from system.models.ops import Activation
 from system.networks import Network, load_network
 from system.quantization import block_scale
 from system.training import naf, networks, pretraining
+from system.training.kept import KeptTraining
 from system.weights.adapter import Pairs, save_adapter
 
 log = logging.getLogger(__name__)
@@ -156,16 +154,18 @@ class AdapterTraining:
     tokens : (n,) array, the training text.
     plan : AdapterPlan
     kept : file of the state; a training of another plan or network is refused.
+    every : steps between two writings of the state.
     """
 
     def __init__(
         self, network: Network, library: Library, tokens: NDArray[np.int64], plan: AdapterPlan,
-        kept: Path,
+        kept: Path, every: int = 10,
     ) -> None:  # fmt: skip
         model = language_model(network)
         if not isinstance(model, Llama):
             raise ParameterError(f"{network.name} is no Llama; adapters are trained for these only")
-        self.network, self.library, self.plan, self.kept = network, library, plan, kept
+        self.network, self.library, self.plan = network, library, plan
+        self.kept = KeptTraining(kept, _origin(plan, library, network), [tokens], every)
         self._tokens, self._config = tokens, model.config.to_dict()
         self._weights = {k: torch.from_numpy(np.asarray(v)) for k, v in model.tensors.items()}
         self.pairs = initial_pairs(network, plan.rank, plan.seed)
@@ -176,10 +176,9 @@ class AdapterTraining:
         )  # fmt: skip
         self.losses: list[float] = []
         self._ops: AdaptedOps | None = None
-        if kept.exists():
-            self._resume()
+        self._resume()
 
-    def run(self, save_every: int = 10, report: Callable[[int, float], None] | None = None) -> None:
+    def run(self, report: Callable[[int, float], None] | None = None) -> None:
         """Do the steps that are left."""
         first = len(self.losses)
         for step in tqdm(range(first, self.plan.steps), desc="adapter", disable=None):
@@ -188,7 +187,7 @@ class AdapterTraining:
             self.losses.append(self._step(step))
             if report is not None:
                 report(step, self.losses[-1])
-            if (step + 1) % save_every == 0 or step + 1 == self.plan.steps:
+            if self.kept.is_due(step + 1, self.plan.steps):
                 self._keep()
 
     def result(self) -> Pairs:
@@ -231,46 +230,34 @@ class AdapterTraining:
             self._ops = AdaptedOps(analog, self.pairs, self._programmed)
         return self._ops
 
-    def _key(self) -> str:
-        """Return what a kept state must have been made with."""
-        plan = replace(self.plan, steps=0)  # a training may be ended earlier, or made longer
-        content = [asdict(plan), self.library.sha256, self.network.mapping.to_dict()]
-        digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
-        digest.update(np.ascontiguousarray(self._tokens).tobytes())
-        return digest.hexdigest()
-
     def _keep(self) -> None:
         state = {
-            "key": self._key(),
             "pairs": {name: list(pair) for name, pair in _copy(self.pairs).items()},
             "programmed": {name: list(pair) for name, pair in self._programmed.items()},
             "optimizer": self.optimizer.state_dict(),
             "losses": self.losses,
         }
-        with replacing(self.kept) as scratch, scratch.open("wb") as file:
-            torch.save(state, file)
+        self.kept.save(len(self.losses), state)
 
     def _resume(self) -> None:
-        try:
-            state = torch.load(self.kept, weights_only=True)
-            if state["key"] != self._key():
-                raise CheckpointError(
-                    f"{self.kept} belongs to a training of another plan, library or text; delete "
-                    "it, or give another --out"
-                )
-            for name, pair in self.pairs.items():
-                for part, stored in zip(pair, state["pairs"][name], strict=True):
-                    part.data.copy_(stored)
-            self._programmed = {name: (p[0], p[1]) for name, p in state["programmed"].items()}
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.losses = list(state["losses"])
-        except CheckpointError:
-            raise
-        except Exception as error:  # torch raises plain ones of many kinds for a damaged file
-            raise CheckpointError(
-                f"cannot read the kept training {self.kept}: {error}; delete it to begin anew"
-            ) from error
-        log.info("%s: going on after step %d.", self.kept, len(self.losses))
+        state = self.kept.load()
+        if state is None:
+            return
+        for name, pair in self.pairs.items():
+            for part, stored in zip(pair, state["pairs"][name], strict=True):
+                part.data.copy_(stored)
+        self._programmed = {name: (p[0], p[1]) for name, p in state["programmed"].items()}
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.losses = list(state["losses"])
+
+
+def _origin(plan: AdapterPlan, library: Library, network: Network) -> dict[str, Any]:
+    """Return what a kept training must have been begun with."""
+    steps_may_change = replace(plan, steps=0)  # ended earlier, or made longer
+    return {
+        "plan": asdict(steps_may_change), "library": library.sha256,
+        "mapping": network.mapping.to_dict(),
+    }  # fmt: skip
 
 
 def _copy(pairs: dict[str, Pair]) -> dict[str, Pair]:
@@ -311,5 +298,5 @@ def train_adapter(
     }
     config = {"model_type": "llama", "base": model, "adapter": {"rank": plan.rank}}
     save_adapter(place, config, training.result(), provenance)
-    kept.unlink()
+    training.kept.remove()
     return place

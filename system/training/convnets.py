@@ -20,6 +20,7 @@ from system.models.layers import ImageInput, read_config, same_padding
 from system.models.ops import Activation
 from system.models.patches import Convolution
 from system.models.resnet import ResnetConfig
+from system.training.kept import State
 from system.training.networks import ACTIVATIONS, FloatOps, Parameters, TorchOps, convolve
 
 _IMAGES: dict[str, Any] = {
@@ -71,6 +72,14 @@ class BatchNormOps(FloatOps):
             self._momentum, self._eps,
         )  # fmt: skip
         return ACTIVATIONS[activation](z)
+
+    def state_dict(self) -> State:
+        """Return the running moments."""
+        return {"mean": dict(self._mean), "variance": dict(self._variance)}
+
+    def load_state_dict(self, state: State) -> None:
+        """Take running moments up again."""
+        self._mean, self._variance = dict(state["mean"]), dict(state["variance"])
 
     def fold(self, parameters: Parameters) -> Parameters:
         """Return the parameters of the network without normalisation that computes the same."""

@@ -11,7 +11,7 @@ noises are seen by the network's weights at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from system.models.ops import Activation
 from system.models.patches import Convolution
 from system.quantization import Mapping, block_scale
 from system.training import networks, pretraining
+from system.training.kept import KeptTraining, State
 
 WEIGHT_NORM = 1e-2  # factor of the largest-weight penalty, as in the published training
 
@@ -222,18 +223,31 @@ class ChipMaker:
         self._hardware = Hardware(library, mapping)
         self._seed, self._refresh, self._remeasure = seed, refresh, remeasure
         self.ranges: Ranges = {}
+        self._programmed: dict[str, Any] = {}  # the weights of the chip in use
+        self._ops: NoisyOps | None = None
 
-    def chips(self) -> Iterator[NoisyOps]:
-        """Yield the arithmetic of each step."""
-        step = 0
-        while True:
+    def chip(self, step: int) -> NoisyOps:
+        """Return the arithmetic of a step; steps follow each other."""
+        if step % self._refresh == 0:
+            self._programmed, self._ops = arrays(self._parameters), None
             if step % self._remeasure == 0:
-                self.ranges = self._measure(arrays(self._parameters))
+                self.ranges = self._measure(self._programmed)
+        if self._ops is None:
             chip = Chip(self._seed, 1_000_000 + step // self._refresh)
-            ops = NoisyOps(AnalogOps(arrays(self._parameters), self.ranges, self._hardware, chip))
-            for _ in range(self._refresh):
-                yield ops
-                step += 1
+            self._ops = NoisyOps(AnalogOps(self._programmed, self.ranges, self._hardware, chip))
+        return self._ops
+
+    def state_dict(self) -> State:
+        """Return the ranges, and the weights that the chip in use was programmed with."""
+        both = {"ranges": self.ranges, "programmed": self._programmed}
+        return {key: {k: torch.from_numpy(v) for k, v in d.items()} for key, d in both.items()}
+
+    def load_state_dict(self, state: State) -> None:
+        """Take a state up again; the chip in use is programmed anew, with the same draws."""
+        ranges, programmed = (
+            {k: v.numpy() for k, v in state[key].items()} for key in ("ranges", "programmed")
+        )
+        self.ranges, self._programmed, self._ops = ranges, programmed, None
 
 
 def largest_weights(parameters: networks.Parameters) -> Tensor:
@@ -263,19 +277,21 @@ def tune_lenet(
     steps: int,
     rate: float = 5e-4,
     seed: int = 1234,
+    kept: KeptTraining | None = None,
 ) -> None:
     """Fine-tune LeNet-5 in place on freshly programmed chips."""
     targets = torch.from_numpy(labels.astype(np.int64))
-    batches = pretraining.image_batches(len(images), 128, seed)
-    chips = maker.chips()
 
     def loss_of_step(step: int) -> Tensor:
-        index = next(batches)
+        index = pretraining.image_batch(len(images), 128, seed, step)
         batch = pretraining.shifted(images[index], seed + step)
-        logits = networks.lenet(next(chips), parameters, batch)
+        logits = networks.lenet(maker.chip(step), parameters, batch)
         return F.cross_entropy(logits, targets[index]) + WEIGHT_NORM * largest_weights(parameters)
 
-    pretraining.optimize(parameters, loss_of_step, steps=steps, rate=rate, label="naf lenet")
+    pretraining.optimize(
+        parameters, loss_of_step, steps=steps, rate=rate, label="naf lenet", kept=kept,
+        companion=maker,
+    )  # fmt: skip
 
 
 def tune_llama(
@@ -289,19 +305,22 @@ def tune_llama(
     batch: int = 8,
     length: int = 128,
     seed: int = 1234,
+    kept: KeptTraining | None = None,
 ) -> None:
     """Fine-tune a Llama in place on freshly programmed chips; the float start is the teacher."""
     teacher = {name: p.detach().clone() for name, p in parameters.items()}
     exact = networks.FloatOps()
-    chips = maker.chips()
 
     def loss_of_step(step: int) -> Tensor:
         windows = pretraining.text_batch(tokens, batch, length, seed + 7_000_000 + step)
-        logits = networks.llama(next(chips), parameters, config, windows[:, :-1])
+        logits = networks.llama(maker.chip(step), parameters, config, windows[:, :-1])
         with torch.no_grad():
             target = networks.llama(exact, teacher, config, windows[:, :-1])
         loss = 0.5 * pretraining.next_token_loss(logits, windows)
         loss = loss + 0.5 * distillation(logits, target)
         return loss + WEIGHT_NORM * largest_weights(parameters)
 
-    pretraining.optimize(parameters, loss_of_step, steps=steps, rate=rate, label="naf llama")
+    pretraining.optimize(
+        parameters, loss_of_step, steps=steps, rate=rate, label="naf llama", kept=kept,
+        companion=maker,
+    )  # fmt: skip

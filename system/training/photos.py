@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,27 +13,32 @@ from torch import Tensor
 
 from system.data import photo_digits
 from system.training import convnets, naf, networks, pretraining
+from system.training.kept import KeptTraining
 
 BATCH = 128
 
 
 def fresh_batches(
     digits: NDArray[np.uint8], labels: NDArray[np.uint8], seed: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield images and labels for ever; every digit gets a new patch each time.
+) -> Callable[[int], tuple[Tensor, Tensor]]:
+    """Return what gives a step's images and labels; every digit gets a new patch each time.
 
     There is one photo to train on: its three colours are also exchanged and its brightness turned
     round at random, a batch at a time, so that a network does not rely on the colours of a sky.
     """
     picture = photo_digits.photo("train")
     targets = torch.from_numpy(labels.astype(np.int64))
-    for step, index in enumerate(pretraining.image_batches(len(digits), BATCH, seed)):
+
+    def batch(step: int) -> tuple[Tensor, Tensor]:
+        index = pretraining.image_batch(len(digits), BATCH, seed, step)
         rng = np.random.default_rng((seed, 1, step))
         shown = picture[rng.permutation(3)]
         if rng.random() < 0.5:
             shown = np.uint8(255) - shown
         images = photo_digits.blend(digits[index], shown, (seed, 2, step))
-        yield torch.from_numpy(images), targets[index]
+        return torch.from_numpy(images), targets[index]
+
+    return batch
 
 
 def pretrain(
@@ -44,20 +49,22 @@ def pretrain(
     steps: int,
     seed: int,
     rate: float = 2e-3,
+    kept: KeptTraining | None = None,
 ) -> networks.Parameters:
     """Train in float32 with batch normalisation; return parameters with it folded."""
     parameters = convnets.initial(config, seed)
     ops = convnets.BatchNormOps(parameters)
-    batches = fresh_batches(digits, labels, seed)
+    batch = fresh_batches(digits, labels, seed)
 
     def loss_of_step(step: int) -> Tensor:
-        images, wanted = next(batches)
+        images, wanted = batch(step)
         return F.cross_entropy(convnets.forward(config, ops, parameters, images), wanted)
 
     trained = parameters | {f"{name}.gain": gain for name, gain in ops.gains.items()}
     pretraining.optimize(
-        trained, loss_of_step, steps=steps, rate=rate, weight_decay=0.01, label="float"
-    )
+        trained, loss_of_step, steps=steps, rate=rate, weight_decay=0.01, label="float",
+        kept=kept, companion=ops,
+    )  # fmt: skip
     return ops.fold(parameters)
 
 
@@ -71,14 +78,17 @@ def tune(
     steps: int,
     seed: int,
     rate: float = 5e-4,
+    kept: KeptTraining | None = None,
 ) -> None:
     """Fine-tune in place on freshly programmed chips."""
-    batches, chips = fresh_batches(digits, labels, seed + 1), maker.chips()
+    batch = fresh_batches(digits, labels, seed + 1)
 
     def loss_of_step(step: int) -> Tensor:
-        images, wanted = next(batches)
-        logits = convnets.forward(config, next(chips), parameters, images)
+        images, wanted = batch(step)
+        logits = convnets.forward(config, maker.chip(step), parameters, images)
         penalty = naf.WEIGHT_NORM * naf.largest_weights(parameters)
         return F.cross_entropy(logits, wanted) + penalty
 
-    pretraining.optimize(parameters, loss_of_step, steps=steps, rate=rate, label="naf")
+    pretraining.optimize(
+        parameters, loss_of_step, steps=steps, rate=rate, label="naf", kept=kept, companion=maker
+    )

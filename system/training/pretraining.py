@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from system.training import networks
+from system.training.kept import KeptTraining, Stateful
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +47,20 @@ def optimize(
     rate: float,
     weight_decay: float = 0.0,
     label: str = "train",
-    on_step: Callable[[int, float], None] | None = None,
+    kept: KeptTraining | None = None,
+    companion: Stateful | None = None,
 ) -> None:
-    """Run AdamW with a cosine schedule; `loss_of_step(i)` builds the loss of step i."""
+    """Run AdamW with a cosine schedule.
+
+    Parameters
+    ----------
+    parameters : trained in place
+    loss_of_step : builds the loss of step i, from i and the parameters alone.
+    steps, rate, weight_decay : of the optimiser
+    label : of the progress bar
+    kept : where the state is kept; a training found there goes on, to the same bits.
+    companion : what else changes from step to step, kept with it.
+    """
     decayed = [p for p in parameters.values() if p.ndim > 1]
     plain = [p for p in parameters.values() if p.ndim == 1]
     optimizer = torch.optim.AdamW(
@@ -55,7 +68,10 @@ def optimize(
         lr=rate,
         betas=(0.9, 0.95),
     )
-    bar = tqdm(range(steps), desc=label, disable=None, mininterval=1.0)
+    first = _resume(kept, parameters, optimizer, companion)
+    bar = tqdm(
+        range(first, steps), desc=label, initial=first, total=steps, disable=None, mininterval=1.0
+    )
     for step in bar:
         for group in optimizer.param_groups:
             group["lr"] = rate * cosine(step, steps, warm_up=max(1, steps // 50))
@@ -66,18 +82,44 @@ def optimize(
         optimizer.step()
         value = float(loss.detach())
         bar.set_postfix(loss=f"{value:.3f}")
-        if on_step is not None:
-            on_step(step, value)
+        if step % 100 == 0:
+            log.info("%s: step %d of %d, loss %.4f", label, step, steps, value)
+        if kept is not None and kept.is_due(step + 1, steps):
+            kept.save(
+                step + 1,
+                {
+                    "parameters": {name: p.detach() for name, p in parameters.items()},
+                    "optimizer": optimizer.state_dict(),
+                    "companion": companion.state_dict() if companion is not None else {},
+                },
+            )
 
 
-def image_batches(count: int, batch: int, seed: int) -> Iterator[NDArray[np.int64]]:
-    """Yield index batches, a fresh permutation every epoch, for ever."""
-    epoch = 0
-    while True:
-        order = np.random.default_rng((seed, epoch)).permutation(count)
-        for start in range(0, count - batch + 1, batch):
-            yield order[start : start + batch]
-        epoch += 1
+def _resume(
+    kept: KeptTraining | None, parameters: networks.Parameters, optimizer: torch.optim.Optimizer,
+    companion: Stateful | None,
+) -> int:  # fmt: skip
+    """Take up a kept state if there is one; return how many steps are done."""
+    state = kept.load() if kept is not None else None
+    if state is None:
+        return 0
+    for name, parameter in parameters.items():
+        parameter.data.copy_(state["parameters"][name])
+    optimizer.load_state_dict(state["optimizer"])
+    if companion is not None:
+        companion.load_state_dict(state["companion"])
+    return int(state["done"])
+
+
+def image_batch(count: int, batch: int, seed: int, step: int) -> NDArray[np.int64]:
+    """Return the indices of a step's batch; every epoch has a permutation of its own."""
+    epoch, place = divmod(step, count // batch)
+    return _order(count, seed, epoch)[place * batch : (place + 1) * batch]
+
+
+@lru_cache(maxsize=1)
+def _order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    return np.random.default_rng((seed, epoch)).permutation(count)
 
 
 def shifted(images: NDArray[np.uint8], seed: int) -> torch.Tensor:
@@ -90,20 +132,27 @@ def shifted(images: NDArray[np.uint8], seed: int) -> torch.Tensor:
 
 
 def train_lenet(
-    images: NDArray[np.uint8], labels: NDArray[np.uint8], *, steps: int = 4680, seed: int = 1234
+    images: NDArray[np.uint8],
+    labels: NDArray[np.uint8],
+    *,
+    steps: int = 4680,
+    seed: int = 1234,
+    kept: KeptTraining | None = None,
 ) -> networks.Parameters:
     """Train LeNet-5 in float32 on images (n, 28, 28), labels (n,)."""
     parameters = networks.initial_lenet(seed)
     targets = torch.from_numpy(labels.astype(np.int64))
-    batches = image_batches(len(images), 128, seed)
     ops = networks.FloatOps()
 
     def loss_of_step(step: int) -> torch.Tensor:
-        index = next(batches)
+        index = image_batch(len(images), 128, seed, step)
         logits = networks.lenet(ops, parameters, shifted(images[index], seed + step))
         return F.cross_entropy(logits, targets[index])
 
-    optimize(parameters, loss_of_step, steps=steps, rate=2e-3, weight_decay=0.01, label="lenet")
+    optimize(
+        parameters, loss_of_step, steps=steps, rate=2e-3, weight_decay=0.01, label="lenet",
+        kept=kept,
+    )  # fmt: skip
     return parameters
 
 
@@ -125,6 +174,7 @@ def train_llama(
     batch: int = 16,
     length: int = 128,
     seed: int = 1234,
+    kept: KeptTraining | None = None,
 ) -> networks.Parameters:
     """Train the small Llama in float32 on one long token sequence."""
     parameters = networks.initial_llama(LLAMA_CONFIG, seed)
@@ -136,10 +186,6 @@ def train_llama(
             networks.llama(ops, parameters, LLAMA_CONFIG, windows[:, :-1]), windows
         )
 
-    def report(step: int, loss: float) -> None:
-        if step % 100 == 0:
-            log.info("step %d loss %.4f", step, loss)
-
     optimize(
         parameters,
         loss_of_step,
@@ -147,6 +193,6 @@ def train_llama(
         rate=3e-3,
         weight_decay=0.1,
         label="llama",
-        on_step=report,
+        kept=kept,
     )
     return parameters

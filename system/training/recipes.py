@@ -25,6 +25,7 @@ from system.networks import CALIBRATION_WINDOWS, load_network
 from system.quantization import Mapping
 from system.tokenizer import train_tokenizer
 from system.training import convnets, naf, networks, photos, pretraining, windows
+from system.training.kept import KeptTraining
 from system.weights import acam_windows
 from system.weights.checkpoint import load_checkpoint, save_checkpoint
 
@@ -67,13 +68,15 @@ class LenetMnist:
         self.plan = plan
         self.mnist = datasets.mnist(plan.data)
         self.config: dict[str, Any] = dict(lenet.CONFIG)
+        self.training_data = self.mnist.train_images
         self.tokenizer = None
 
-    def pretrain(self, steps: int) -> networks.Parameters:
+    def pretrain(self, steps: int, kept: KeptTraining) -> networks.Parameters:
         """Train in float."""
         return pretraining.train_lenet(
-            self.mnist.train_images, self.mnist.train_labels, steps=steps, seed=self.plan.seed
-        )
+            self.mnist.train_images, self.mnist.train_labels, steps=steps, seed=self.plan.seed,
+            kept=kept,
+        )  # fmt: skip
 
     def build(self, tensors: dict[str, Any]) -> Lenet:
         """Return the numpy model."""
@@ -83,11 +86,13 @@ class LenetMnist:
         """Run the calibration inputs."""
         return model.forward(self.mnist.train_images[:CALIBRATION_IMAGES], ops)
 
-    def tune(self, parameters: networks.Parameters, maker: naf.ChipMaker, steps: int) -> None:
+    def tune(
+        self, parameters: networks.Parameters, maker: naf.ChipMaker, steps: int, kept: KeptTraining
+    ) -> None:
         """Fine-tune on chips."""
         naf.tune_lenet(
             parameters, self.mnist.train_images, self.mnist.train_labels, maker,
-            steps=steps, seed=self.plan.seed,
+            steps=steps, seed=self.plan.seed, kept=kept,
         )  # fmt: skip
 
 
@@ -103,6 +108,7 @@ class LlamaAusten:
         text = datasets.austen(plan.data).train
         self.tokenizer = train_tokenizer(text, int(pretraining.LLAMA_CONFIG["vocab_size"]))
         self.tokens = np.array(self.tokenizer.encode(text).ids, np.int64)
+        self.training_data = self.tokens
         heads = int(pretraining.LLAMA_CONFIG["num_attention_heads"])
         self.config = LlamaConfig.from_dict(
             {
@@ -113,9 +119,9 @@ class LlamaAusten:
             }
         ).to_dict()
 
-    def pretrain(self, steps: int) -> networks.Parameters:
+    def pretrain(self, steps: int, kept: KeptTraining) -> networks.Parameters:
         """Train in float."""
-        return pretraining.train_llama(self.tokens, steps=steps, seed=self.plan.seed)
+        return pretraining.train_llama(self.tokens, steps=steps, seed=self.plan.seed, kept=kept)
 
     def build(self, tensors: dict[str, Any]) -> Llama:
         """Return the numpy model."""
@@ -127,11 +133,13 @@ class LlamaAusten:
         windows = evaluation.text_windows(self.tokens, 4 * CALIBRATION_WINDOWS)
         return [model.forward(w[None, :-1], ops) for w in windows]
 
-    def tune(self, parameters: networks.Parameters, maker: naf.ChipMaker, steps: int) -> None:
+    def tune(
+        self, parameters: networks.Parameters, maker: naf.ChipMaker, steps: int, kept: KeptTraining
+    ) -> None:
         """Fine-tune on chips."""
         naf.tune_llama(
             parameters, pretraining.LLAMA_CONFIG, self.tokens, maker,
-            steps=steps, seed=self.plan.seed,
+            steps=steps, seed=self.plan.seed, kept=kept,
         )  # fmt: skip
 
 
@@ -146,13 +154,14 @@ class _PhotoDigits:
     def __init__(self, plan: Plan):
         self.plan = plan
         self.mnist = datasets.mnist(plan.data)
+        self.training_data = self.mnist.train_images
         self.tokenizer = None
 
-    def pretrain(self, steps: int) -> networks.Parameters:
+    def pretrain(self, steps: int, kept: KeptTraining) -> networks.Parameters:
         """Train in float."""
         return photos.pretrain(
             self.config, self.mnist.train_images, self.mnist.train_labels,
-            steps=steps, seed=self.plan.seed,
+            steps=steps, seed=self.plan.seed, kept=kept,
         )  # fmt: skip
 
     def build(self, tensors: dict[str, Any]) -> Classifier:
@@ -164,11 +173,13 @@ class _PhotoDigits:
         found = photo_digits.photo_digits("train", self.plan.data).pixels[:CALIBRATION_IMAGES]
         return evaluation.outputs(model, ops, found)
 
-    def tune(self, parameters: networks.Parameters, maker: naf.ChipMaker, steps: int) -> None:
+    def tune(
+        self, parameters: networks.Parameters, maker: naf.ChipMaker, steps: int, kept: KeptTraining
+    ) -> None:
         """Fine-tune on chips."""
         photos.tune(
             self.config, parameters, self.mnist.train_images, self.mnist.train_labels, maker,
-            steps=steps, seed=self.plan.seed,
+            steps=steps, seed=self.plan.seed, kept=kept,
         )  # fmt: skip
 
 
@@ -192,12 +203,14 @@ RECIPES: dict[str, type[Recipe]] = {r.name: r for r in (LenetMnist, LlamaAusten,
 def finetune(model: str, steps: list[str], plan: Plan) -> list[Path]:
     """Run the steps of a recipe; returns the checkpoint directories written.
 
+    Interrupted, the same call goes on where the state was kept last, to the same bits.
+
     Raises
     ------
     ParameterError
         Unknown model or step.
     CheckpointError
-        Step "naf" or "acam" without a checkpoint to start from.
+        Step "naf" or "acam" without a checkpoint to start from; a kept state of another training.
     """
     if model not in RECIPES:
         raise ParameterError(f"no recipe for {model!r}; known: {', '.join(RECIPES)}")
@@ -205,23 +218,55 @@ def finetune(model: str, steps: list[str], plan: Plan) -> list[Path]:
     if unknown:
         raise ParameterError(f"unknown step {unknown[0]!r}; known: {', '.join(STEPS)}")
     recipe = RECIPES[model](plan)
-    written = []
-    if "float" in steps:
-        count = plan.float_steps or recipe.float_steps
-        parameters = recipe.pretrain(count)
-        written.append(_save(recipe, parameters, f"{model}-float", "float", count))
-    if "naf" in steps:
-        count = plan.naf_steps or recipe.naf_steps
-        parameters = _load_float(recipe)
-        maker = naf.ChipMaker(
-            parameters, lambda tensors: _measure(recipe, tensors), plan.library, recipe.mapping,
-            plan.seed, recipe.refresh,
-        )  # fmt: skip
-        recipe.tune(parameters, maker, count)
-        written.append(_save(recipe, parameters, model, "naf", count))
+    written, states = [], []
+    for step, train in (("float", _pretrain), ("naf", _tune)):
+        if step in steps:
+            place, kept = train(recipe)
+            written.append(place)
+            states.append(kept)
     if "acam" in steps:
         written.append(_tune_windows(model, plan))
+    for kept in states:  # not earlier: a finished step is read back where a later one was stopped
+        kept.remove()
     return written
+
+
+def _pretrain(recipe: Recipe) -> tuple[Path, KeptTraining]:
+    """Train in float; returns the checkpoint's directory and the state kept."""
+    count = recipe.plan.float_steps or recipe.float_steps
+    name = f"{recipe.name}-float"
+    kept = _kept(recipe, name, _command(recipe, "float", count), {})
+    parameters = recipe.pretrain(count, kept)
+    return _save(recipe, parameters, name, "float", count), kept
+
+
+def _tune(recipe: Recipe) -> tuple[Path, KeptTraining]:
+    """Fine-tune on chips what float training wrote; returns as `_pretrain`."""
+    plan = recipe.plan
+    count = plan.naf_steps or recipe.naf_steps
+    parameters = _load_float(recipe)
+    kept = _kept(recipe, recipe.name, _command(recipe, "naf", count), naf.arrays(parameters))
+    maker = naf.ChipMaker(
+        parameters, lambda tensors: _measure(recipe, tensors), plan.library, recipe.mapping,
+        plan.seed, recipe.refresh,
+    )  # fmt: skip
+    recipe.tune(parameters, maker, count, kept)
+    return _save(recipe, parameters, recipe.name, "naf", count), kept
+
+
+def _kept(recipe: Recipe, name: str, command: str, start: dict[str, Any]) -> KeptTraining:
+    """Return where the state of a training is kept, beside the checkpoint it writes."""
+    origin = {
+        "command": command, "config": recipe.config, "mapping": recipe.mapping.to_dict(),
+        "library": recipe.plan.library.sha256,
+    }  # fmt: skip
+    arrays = [recipe.training_data, *start.values()]
+    return KeptTraining(recipe.plan.out / f"{name}.training", origin, arrays)
+
+
+def _command(recipe: Recipe, step: str, count: int) -> str:
+    seed = recipe.plan.seed
+    return f"nldpe finetune {recipe.name} --steps {step} --{step}-steps {count} --seed {seed}"
 
 
 def _tune_windows(model: str, plan: Plan) -> Path:
@@ -265,10 +310,8 @@ def _save(
     plan = recipe.plan
     tensors = {k: p.detach().numpy() for k, p in parameters.items()}
     rows = plan.library.technology.column.rows
-    flag = "--float-steps" if step == "float" else "--naf-steps"
-    command = f"nldpe finetune {recipe.name} --steps {step} {flag} {count} --seed {plan.seed}"
     provenance = {
-        "command": command,
+        "command": _command(recipe, step, count),
         "seed": plan.seed,
         "step": step,
         "steps": count,

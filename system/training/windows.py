@@ -49,7 +49,7 @@ RATE = 0.1  # codes a step
 COLUMNS, SAMPLES = 8, 512  # of one step: columns programmed, inputs of each
 CHECKED = 64  # columns programmed to compare states
 EVERY = 50  # steps between comparisons
-PARTIAL = "acam.partial.h5"
+PARTIAL = ".acam.training"  # beside the checkpoint, after its name
 # Random streams: of inputs, of training, of the comparison of states, of the error at the end.
 _INPUTS, _TRAINING, _CHOICE, _END = range(4)
 
@@ -227,7 +227,7 @@ def tune_network(
         "weights_sha256": sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
         "mapping": network.mapping.to_dict(),
     }  # fmt: skip
-    partial = folder / PARTIAL
+    partial = folder.with_name(folder.name + PARTIAL)
     done = _resumed(partial, json.loads(json.dumps(origin)))
     model = Hardware(library, network.mapping).acam
     for problem in problems(network, library):

@@ -121,12 +121,12 @@ def test_an_interrupted_training_goes_on_to_the_same_adapter(library, tmp_path):
     plan = AdapterPlan(steps=4, rank=2, length=24, refresh=3, rate=1e-3)
 
     def train(place):
-        return AdapterTraining(network, library, tokens, plan, tmp_path / place)
+        return AdapterTraining(network, library, tokens, plan, tmp_path / place, every=1)
 
     whole, broken = train("whole"), train("broken")
     whole.run()
     with pytest.raises(KeyboardInterrupt):
-        broken.run(save_every=1, report=lambda step, _: interrupt(step, 2))
+        broken.run(report=lambda step, _: interrupt(step, 2))
     again = train("broken")
     assert len(again.losses) == 2
     again.run()
@@ -138,7 +138,7 @@ def test_an_interrupted_training_goes_on_to_the_same_adapter(library, tmp_path):
     (tmp_path / "broken").write_bytes(b"PK\x03\x04 cut")
     with pytest.raises(CheckpointError, match="cannot read the kept training"):
         train("broken")
-    with pytest.raises(CheckpointError, match="another plan, library or text"):
+    with pytest.raises(CheckpointError, match="another plan, library or data"):
         AdapterTraining(network, library, tokens[1:], plan, tmp_path / "whole")
 
 
