@@ -34,10 +34,14 @@ CALIBRATION_CHARACTERS = 480_000
 DEVELOPMENT_SHARE = 10  # one part in so many, the last, of a training text: for choosing settings
 
 
+def shipped_folder() -> Path:
+    """Return the folder of the checkpoints inside the package."""
+    return Path(str(files("system"))) / "checkpoints"
+
+
 def shipped() -> dict[str, Path]:
     """Return the checkpoints inside the package, by name."""
-    folder = Path(str(files("system"))) / "checkpoints"
-    return {p.parent.name: p.parent for p in sorted(folder.glob("*/config.json"))}
+    return {p.parent.name: p.parent for p in sorted(shipped_folder().glob("*/config.json"))}
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--library", default=DEFAULT_LIBRARY, metavar="FILE.h5")
     parser.add_argument("--out", default="checkpoints", metavar="DIR")
+    parser.add_argument(
+        "--start", metavar="DIR",
+        help="folder of the checkpoint that naf or acam starts from (default: --out), or `shipped`",
+    )  # fmt: skip
     parser.add_argument("--seed", type=natural, default=1234)
     parser.add_argument("--float-steps", type=count, help="optimiser steps of float training")
     parser.add_argument("--naf-steps", type=count, help="optimiser steps of fine-tuning")
@@ -42,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
 
     from circuits.errors import NldpeError
     from system.commands.options import announce_compilation, load_library, output_folder
+    from system.networks import shipped_folder
 
     try:
         from system.training.adapters import AdapterPlan, train_adapter
@@ -63,7 +68,10 @@ def run(args: argparse.Namespace) -> int:
         adapter = AdapterPlan(args.naf_steps or ADAPTER_STEPS, seed=args.seed)
         print(f"{train_adapter(args.model, out, library, adapter, data)}: written")
         return 0
-    plan = Plan(out, library, args.seed, args.float_steps, args.naf_steps, data=data)
+    plan = Plan(
+        out, library, args.seed, args.float_steps, args.naf_steps, data=data,
+        start=shipped_folder() if args.start == "shipped" else args.start and Path(args.start),
+    )  # fmt: skip
     if args.acam_steps is not None:
         plan = replace(plan, acam_steps=args.acam_steps)
     for place in finetune(args.model, args.steps.split(","), plan):

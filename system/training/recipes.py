@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 
 from behavioral.library import Library
 from circuits.errors import CheckpointError, ParameterError
-from system import evaluation
+from system import evaluation, inputs
 from system.calibration import Ranges, calibrate
 from system.data import datasets, photo_digits
 from system.data.vision import CALIBRATION_IMAGES
@@ -46,6 +47,7 @@ class Plan:
     float_steps, naf_steps : optimiser steps; None: the recipe's own
     acam_steps : optimiser steps of every set of windows
     data : the user's own data set, or None
+    start : folder of the checkpoint that the first of the steps starts from; None: `out`
     """
 
     out: Path
@@ -55,6 +57,7 @@ class Plan:
     naf_steps: int | None = None
     acam_steps: int = windows.STEPS
     data: Path | None = None
+    start: Path | None = None
 
 
 class LenetMnist:
@@ -218,21 +221,22 @@ def finetune(model: str, steps: list[str], plan: Plan) -> list[Path]:
     if unknown:
         raise ParameterError(f"unknown step {unknown[0]!r}; known: {', '.join(STEPS)}")
     recipe = RECIPES[model](plan)
-    written, states = [], []
+    written, states, start = [], [], plan.start or plan.out
     for step, train in (("float", _pretrain), ("naf", _tune)):
         if step in steps:
-            place, kept = train(recipe)
+            place, kept = train(recipe, start)
             written.append(place)
             states.append(kept)
+            start = plan.out
     if "acam" in steps:
-        written.append(_tune_windows(model, plan))
+        written.append(_tune_windows(model, plan, start))
     for kept in states:  # not earlier: a finished step is read back where a later one was stopped
         kept.remove()
     return written
 
 
-def _pretrain(recipe: Recipe) -> tuple[Path, KeptTraining]:
-    """Train in float; returns the checkpoint's directory and the state kept."""
+def _pretrain(recipe: Recipe, start: Path) -> tuple[Path, KeptTraining]:
+    """Train in float, from nothing; returns the checkpoint's directory and the state kept."""
     count = recipe.plan.float_steps or recipe.float_steps
     name = f"{recipe.name}-float"
     kept = _kept(recipe, name, _command(recipe, "float", count), {})
@@ -240,11 +244,13 @@ def _pretrain(recipe: Recipe) -> tuple[Path, KeptTraining]:
     return _save(recipe, parameters, name, "float", count), kept
 
 
-def _tune(recipe: Recipe) -> tuple[Path, KeptTraining]:
-    """Fine-tune on chips what float training wrote; returns as `_pretrain`."""
+def _tune(recipe: Recipe, start: Path) -> tuple[Path, KeptTraining]:
+    """Fine-tune on chips what float training wrote below `start`; returns as `_pretrain`."""
     plan = recipe.plan
     count = plan.naf_steps or recipe.naf_steps
-    parameters = _load_float(recipe)
+    place = _need(start / f"{recipe.name}-float", f"{recipe.name} --steps float")
+    tensors = load_checkpoint(place).tensors
+    parameters = {name: torch.from_numpy(t.copy()).requires_grad_() for name, t in tensors.items()}
     kept = _kept(recipe, recipe.name, _command(recipe, "naf", count), naf.arrays(parameters))
     maker = naf.ChipMaker(
         parameters, lambda tensors: _measure(recipe, tensors), plan.library, recipe.mapping,
@@ -269,27 +275,26 @@ def _command(recipe: Recipe, step: str, count: int) -> str:
     return f"nldpe finetune {recipe.name} --steps {step} --{step}-steps {count} --seed {seed}"
 
 
-def _tune_windows(model: str, plan: Plan) -> Path:
-    """Fine-tune the ACAM windows of a checkpoint whose weights are ready."""
-    place = plan.out / model
-    if not place.is_dir():
-        raise CheckpointError(
-            f"{place} does not exist; make it first: nldpe finetune {model} --steps float,naf"
-        )
+def _tune_windows(model: str, plan: Plan, start: Path) -> Path:
+    """Fine-tune the ACAM windows of a checkpoint below `start` whose weights are ready."""
+    ready, place = _need(start / model, f"{model} --steps float,naf"), plan.out / model
+    inputs.note(ready)
+    if start.resolve() != plan.out.resolve():
+        shutil.copytree(ready, place, dirs_exist_ok=True)
     rows = plan.library.technology.column.rows
     network = load_network(str(place), tile_rows=rows, data=plan.data)
     windows.tune_network(network, plan.library, place, steps=plan.acam_steps, seed=plan.seed)
     return place / acam_windows.FILE
 
 
-def _load_float(recipe: Recipe) -> networks.Parameters:
-    place = recipe.plan.out / f"{recipe.name}-float"
+def _need(place: Path, words: str) -> Path:
+    """Return a checkpoint's directory, or say how to make it."""
     if not place.is_dir():
         raise CheckpointError(
-            f"{place} does not exist; train it first: nldpe finetune {recipe.name} --steps float"
+            f"{place} does not exist; make it first: nldpe finetune {words}; or name the folder "
+            "that holds one: --start DIR"
         )
-    tensors = load_checkpoint(place).tensors
-    return {name: torch.from_numpy(t.copy()).requires_grad_() for name, t in tensors.items()}
+    return place
 
 
 def _measure(recipe: Recipe, tensors: dict[str, Any]) -> Ranges:

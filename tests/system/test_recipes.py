@@ -1,5 +1,8 @@
 """Recipes: the checkpoints they write are the networks that inference reads."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,14 +10,14 @@ from behavioral.library import Library
 from circuits.errors import CheckpointError, ParameterError
 from system.commands.main import main
 from system.inference import evaluate
-from system.networks import load_network
+from system.networks import load_network, shipped_folder
 from system.training.recipes import Plan, finetune
 from system.weights.checkpoint import load_checkpoint
 
 
 @pytest.fixture
 def plan(quick_library, tmp_path):
-    return Plan(tmp_path / "ck", Library.from_hdf5(quick_library), 5, 3, 2)
+    return Plan(tmp_path / "ck", Library.from_hdf5(quick_library), 5, 3, 2, acam_steps=1)
 
 
 def test_lenet_is_written_and_read_back(plan, quick_library, capsys):
@@ -42,6 +45,23 @@ def test_the_language_model_carries_its_tokenizer(plan):
 def test_fine_tuning_without_a_start_says_how_to_train_one(plan):
     with pytest.raises(CheckpointError, match="nldpe finetune lenet-mnist --steps float"):
         finetune("lenet-mnist", ["naf"], plan)
+
+
+def test_fine_tuning_of_a_shipped_start_can_be_run_again(quick_library, tmp_path, capsys):
+    words = ["lenet-mnist", "--steps", "naf,acam", "--naf-steps", "1", "--acam-steps", "1"]
+    options = ["--library", str(quick_library), "--start", "shipped", "--run", str(tmp_path / "r")]
+    assert main(["finetune", *words, *options]) == 0
+    record = json.loads((tmp_path / "r" / "run.json").read_text())
+    assert "system: checkpoints/lenet-mnist-float" in record["hashes"]
+    assert (tmp_path / "r" / "checkpoints" / "lenet-mnist" / "acam.h5").exists()
+    assert main(["rerun", str(tmp_path / "r")]) == 0
+    assert "equal, bit for bit" in capsys.readouterr().out
+
+
+def test_windows_of_another_folder_s_weights_are_written_here(plan):
+    written = finetune("lenet-mnist", ["acam"], replace(plan, start=shipped_folder()))
+    assert written == [plan.out / "lenet-mnist" / "acam.h5"]
+    assert not (shipped_folder() / "lenet-mnist" / "acam.h5").exists()
 
 
 @pytest.mark.parametrize(("model", "steps"), [("vgg", ["float"]), ("lenet-mnist", ["half"])])

@@ -63,6 +63,25 @@ def test_a_rerun_of_the_same_is_equal(run, capsys):
     assert (run.parent / "first-rerun" / "result.json").exists()
 
 
+@pytest.mark.ngspice
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["sweep", "lenet-mnist-float", "--over", "mode=quantized,noisy"],
+        ["explore", "lenet-mnist-float", "--over", "map.slices=1,2"],
+        ["accuracy", "lenet-mnist-float"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_grids_can_be_run_again(words, quick_library, tmp_path, capsys):
+    small = ["--samples", "5", "--chips", "1", "--workers", "1", "--library", str(quick_library)]
+    assert main([*words, *small, "--out", str(tmp_path / "grid")]) == 0
+    assert main(["rerun", str(tmp_path / "grid")]) == 0
+    assert "equal, bit for bit" in capsys.readouterr().out
+    table = (tmp_path / "grid-rerun" / f"{words[0]}.csv").read_text()
+    assert table.count("lenet-mnist-float") >= 2
+
+
 def test_a_rerun_names_the_key_that_differs(run, capsys):
     change(run, mean=0.5)
     assert main(["rerun", "first", "--out", "second"]) == 1
