@@ -17,24 +17,47 @@ def log_codes(in_bits: int, bits: int, delta: float) -> NDArray[np.int64]:
     return np.concatenate([[0], np.maximum(codes, 0)]).astype(np.int64)
 
 
+def exp_codes(out_bits: int, attenuation: NDArray[np.floating], copies: int) -> NDArray[np.int64]:
+    """Linear codes (copies, levels) of units whose sum is exp(-attenuation) in finer codes.
+
+    Each copy rounds at another place, ``1 / copies`` of a code from the next, so that the sum is
+    ``floor(copies * (2**out_bits - 1) * exp(-attenuation) + 0.5)`` (Hermite's identity).
+    """
+    linear = (2**out_bits - 1) * np.exp(-attenuation)
+    at = (np.arange(copies) + 0.5) / copies
+    return np.asarray(np.floor(linear + at[:, None]), np.int64)
+
+
 def unit_tables(
     acam: AcamModel | None,
-    windows: Windows,
     codes: NDArray[np.int64],
+    bits: int,
+    gray: bool,
     units: int,
     seed: Seed,
     name: str,
     noise: bool | float,
-    copies: int,
-) -> NDArray[np.int64]:
-    """Codes of every unit at every DAC level, (units, levels)."""
-    if acam is None:
-        return np.broadcast_to(codes, (units, codes.size))
-    lo, hi = windows.on_data_line()
-    key, total = (*seed_path(seed), ord(name[0])), np.zeros((units, codes.size), np.int64)
-    for i in range(copies):
+) -> tuple[NDArray[np.int64], int]:
+    """Program units that give ``codes`` (copies, levels) at evenly spaced DAC levels.
+
+    Returns
+    -------
+    sums : (units, levels) int64 array
+        Codes of all copies, added.
+    rows : int
+        ACAM rows of one copy; the most that one takes.
+    """
+    total, rows = np.zeros((units, codes.shape[1]), np.int64), 0
+    key = (*seed_path(seed), ord(name[0]))
+    for i, wanted in enumerate(codes):
+        windows = Windows.from_levels(wanted, (0.0, 1.0), (0.0, 1.0), bits=bits, gray=gray)
+        rows = max(rows, windows.rows)
+        if acam is None:
+            total += wanted
+            continue
+        lo, hi = windows.on_data_line()
         total += acam.program(
             lo, hi, windows.bit, windows.bits, seed=(*key, i) if i else key, noise=noise,
-            gray=windows.gray, columns=units, levels=codes.size, keep_thresholds=False,
+            gray=gray, columns=units, levels=wanted.size, keep_thresholds=False,
         ).table  # fmt: skip
-    return (total + copies // 2) // copies
+    return total, rows

@@ -10,15 +10,16 @@ import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from behavioral.acam import AcamModel, Seed, Windows
+from behavioral.acam import AcamModel, Seed
 from behavioral.kernels import products as kernels
-from behavioral.log_units import log_codes, unit_tables
+from behavioral.log_units import exp_codes, log_codes, unit_tables
 from circuits.errors import ParameterError
 
 SingleArray = NDArray[np.float32]
 CodeArray = NDArray[np.uint16]
 
 _SERIAL_BELOW = 1 << 16  # look-ups that one thread finishes before others would wake up
+_MOST = int(np.iinfo(np.int16).max)  # of a sum of exp codes
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,11 @@ class ProductModel:
     logs : (units, 2**in_bits) uint16 array
         Attenuation for each linear code; the zero code marks zero.
     exps : (units, 3 * section) int16 array
-        Linear output code for each sum of packed codes.
+        Linear output code, that of all copies added, for each sum of packed codes.
     rows : (int, int)
         ACAM rows of one log and one exp unit.
+    copies : int
+        Units in parallel whose codes an entry of ``exps`` adds.
     """
 
     bits: int
@@ -90,6 +93,7 @@ class ProductModel:
     logs: CodeArray
     exps: NDArray[np.int16]
     rows: tuple[int, int]
+    copies: int = 1
 
     @classmethod
     def program(
@@ -126,7 +130,9 @@ class ProductModel:
         seed, noise, gray
             As in `AcamModel.program`.
         copies : int
-            Units in parallel for every log and exp; the mean of their codes is rounded digitally.
+            Units in parallel for every log and exp. The mean of log codes is rounded digitally.
+            Exp codes are added; their units round at staggered places, so that the sum is as many
+            times finer as there are units.
 
         Raises
         ------
@@ -141,31 +147,34 @@ class ProductModel:
             raise ParameterError(f"units = {units}: a core has at least one column")
         steps = steps_per_octave or max(int((2**bits - 2) / math.log2(2**in_bits - 1)), 1)
         delta = math.log(2.0) / steps
-        full = 2**out_bits - 1
-        reach = exp_range if exp_range is not None else math.log(2 * full) + delta
+        finest = copies * (2**out_bits - 1)
+        if not 1 <= finest <= _MOST:
+            raise ParameterError(f"{copies} copies of {out_bits} bits: sums end at {_MOST}")
+        reach = exp_range if exp_range is not None else math.log(2 * finest) + delta
         if not delta < reach < math.inf:
             raise ParameterError(f"exp_range = {reach:g} neper must exceed one step, {delta:g}")
-        linear_logs = log_codes(in_bits, bits, delta)
         last = math.ceil(reach / delta)
-        exp_codes = np.floor(full * np.exp(np.arange(-last, 1) * delta) + 0.5).astype(np.int64)
-        tables, rows = [], []
-        for name, codes, width in (("log", linear_logs[::-1], bits), ("exp", exp_codes, out_bits)):
-            windows = Windows.from_levels(codes, (0.0, 1.0), (0.0, 1.0), bits=width, gray=gray)
-            tables.append(unit_tables(acam, windows, codes, units, seed, name, noise, copies))
-            rows.append(windows.rows)
+        wanted_logs = np.tile(log_codes(in_bits, bits, delta)[::-1], (copies, 1))
+        wanted_exps = exp_codes(out_bits, np.arange(last, -1, -1) * delta, copies)
+        found, log_rows = unit_tables(acam, wanted_logs, bits, gray, units, seed, "log", noise)
+        sums, exp_rows = unit_tables(acam, wanted_exps, out_bits, gray, units, seed, "exp", noise)
         section = 4 << bits
         zero = section // 2 - 1
         top = 2**bits - 1
-        inverted = tables[0][:, ::-1]
+        inverted = ((found + copies // 2) // copies)[:, ::-1]
         logs = np.where(inverted == 0, zero, top - inverted).astype(np.uint16)
         logs[:, 0] = zero  # a magnitude of 0 is seen digitally, whatever its noisy unit says
         exps = np.zeros((units, 3, section), np.int16)
         reach_codes = min(last + 1, zero)
-        exps[:, :, :reach_codes] = tables[1][:, None, ::-1][:, :, :reach_codes]
+        exps[:, :, :reach_codes] = sums[:, None, ::-1][:, :, :reach_codes]
         exps[:, 1] *= -1
-        return cls(
-            bits, in_bits, out_bits, delta, logs, exps.reshape(units, -1), (rows[0], rows[1])
-        )
+        rows = log_rows, exp_rows
+        return cls(bits, in_bits, out_bits, delta, logs, exps.reshape(units, -1), rows, copies)
+
+    @property
+    def full(self) -> int:
+        """The sum of linear codes that stands for 1."""
+        return self.copies * (int(2**self.out_bits) - 1)
 
     @property
     def section(self) -> int:
@@ -276,7 +285,7 @@ class ProductModel:
                 " both are (..., rows, k) with equal leading axes"
             )
         out = np.empty((batch, m, n), np.float32)
-        full = np.float32(2**self.out_bits - 1)
+        full = np.float32(self.full)
         words = -(-_limit(k_limit, m, k) // 4)
         serial = out.size * k < _SERIAL_BELOW or numba.get_num_threads() == 1
         kernel = kernels.matmul if serial else kernels.matmul_parallel
@@ -303,7 +312,7 @@ class ProductModel:
             np.ascontiguousarray(a.code).reshape(-1, k),
             np.ascontiguousarray(b.code).reshape(-1, k),
             self.exps,
-            a.scale.ravel() / np.float32(2**self.out_bits - 1),
+            a.scale.ravel() / np.float32(self.full),
             b.scale.ravel(),
             np.full(k, scales, np.float32),
             out.reshape(-1, k),
@@ -341,7 +350,7 @@ class ProductModel:
             NaN or +inf in the scores.
         """
         codes, attenuation, power = self._softmax(scores, limit, place)
-        ratio = np.float64(2**self.in_bits - 1) / np.float64(2**self.out_bits - 1)
+        ratio = np.float64(2**self.in_bits - 1) / np.float64(self.full)
         total = np.exp(-self.delta * attenuation) * np.exp2(power) * ratio
         scale = np.where(attenuation == self.zero, 0.0, 1.0 / total).astype(np.float32)
         return LogCodes(codes, scale)
@@ -352,13 +361,13 @@ class ProductModel:
         Parameters and errors as in `softmax`; returns (..., m, n) float32.
         """
         codes, attenuation, power = self._softmax(scores, limit)
-        ratio = math.log((2**self.in_bits - 1) / (2**self.out_bits - 1))
+        ratio = math.log((2**self.in_bits - 1) / self.full)
         total = np.rint((power * math.log(2.0) + ratio) / self.delta) - attenuation
         sums = codes + np.maximum(total, 0).astype(np.int64)[..., None]
         sums = np.where(codes == self.zero, self.zero, np.minimum(sums, self.zero))
         units = np.arange(codes.shape[-1]) % self.exps.shape[0]
         linear = self.exps[units, sums].astype(np.float32)
-        return np.asarray(linear / np.float32(2**self.out_bits - 1))
+        return np.asarray(linear / np.float32(self.full))
 
     def _softmax(
         self, scores: ArrayLike, limit: ArrayLike | None, place: ArrayLike | None = None

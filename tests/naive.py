@@ -108,7 +108,7 @@ def matmul(model, a, b, n_limit, k_limit):
         table = model.exps[n % len(model.exps)]
         for k in range(min(a.code.shape[2], k_limit[m])):
             out[z, m, n] += table[int(a.code[z, m, k]) + int(b.code[z, n, k])]
-        out[z, m, n] *= float(a.scale[z, m]) * float(b.scale[z, n]) / (2**model.out_bits - 1)
+        out[z, m, n] *= float(a.scale[z, m]) * float(b.scale[z, n]) / model.full
     return out
 
 
@@ -137,7 +137,7 @@ def softmax(model, scores, limit, place):
             mantissa *= 2
         attenuation = int(model.logs[place[m] % len(model.logs), mantissa])
         if attenuation != model.zero:
-            scale = (levels - 1) / (2**model.out_bits - 1)
+            scale = (levels - 1) / model.full
             sums[z, m] = np.exp(-model.delta * attenuation) * 2.0**power * scale
     return code, sums
 
