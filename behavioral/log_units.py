@@ -7,6 +7,9 @@ from numpy.typing import NDArray
 
 from behavioral.acam import AcamModel, Seed, Windows
 from behavioral.noise import seed_path
+from circuits.errors import ParameterError
+
+_MOST = int(np.iinfo(np.int16).max)  # of a sum of exp codes
 
 
 def log_codes(in_bits: int, bits: int, delta: float) -> NDArray[np.int64]:
@@ -22,7 +25,14 @@ def exp_codes(out_bits: int, attenuation: NDArray[np.floating], copies: int) -> 
 
     Each copy rounds at another place, ``1 / copies`` of a code from the next, so that the sum is
     ``floor(copies * (2**out_bits - 1) * exp(-attenuation) + 0.5)`` (Hermite's identity).
+
+    Raises
+    ------
+    ParameterError
+        The sum does not fit the tables of products.
     """
+    if not 1 <= copies * (2**out_bits - 1) <= _MOST:
+        raise ParameterError(f"{copies} copies of {out_bits} bits: sums of codes end at {_MOST}")
     linear = (2**out_bits - 1) * np.exp(-attenuation)
     at = (np.arange(copies) + 0.5) / copies
     return np.asarray(np.floor(linear + at[:, None]), np.int64)
@@ -61,3 +71,28 @@ def unit_tables(
             gray=gray, columns=units, levels=wanted.size, keep_thresholds=False,
         ).table  # fmt: skip
     return total, rows
+
+
+def attenuations(codes: NDArray[np.int64], top: int, zero: int) -> NDArray[np.uint16]:
+    """Return the attenuation for each linear code, from log codes (units, levels); 0 is zero's.
+
+    The units' data line is inverted.
+    """
+    inverted = codes[:, ::-1]
+    found = np.where(inverted == 0, zero, top - inverted).astype(np.uint16)
+    found[:, 0] = zero  # a magnitude of 0 is seen digitally, whatever its noisy unit says
+    return found
+
+
+def signed(codes: NDArray[np.int64], section: int, zero: int) -> NDArray[np.int16]:
+    """Return exp codes (units, attenuations) in three sections of signs +, -, +; 0 from `zero` on.
+
+    Returns
+    -------
+    (units, 3 * section) int16 array
+    """
+    tables = np.zeros((len(codes), 3, section), np.int16)
+    used = min(codes.shape[1], zero)
+    tables[:, :, :used] = codes[:, None, :used]
+    tables[:, 1] *= -1
+    return tables.reshape(len(codes), -1)

@@ -12,14 +12,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from behavioral.acam import AcamModel, Seed
 from behavioral.kernels import products as kernels
-from behavioral.log_units import exp_codes, log_codes, unit_tables
+from behavioral.log_units import attenuations, exp_codes, log_codes, signed, unit_tables
 from circuits.errors import ParameterError
 
 SingleArray = NDArray[np.float32]
 CodeArray = NDArray[np.uint16]
 
 _SERIAL_BELOW = 1 << 16  # look-ups that one thread finishes before others would wake up
-_MOST = int(np.iinfo(np.int16).max)  # of a sum of exp codes
 
 
 @dataclass(frozen=True)
@@ -137,19 +136,17 @@ class ProductModel:
         Raises
         ------
         ParameterError
-            Bits outside 2..12, no units, or a range without any code.
+            Bits outside 2..12, no units or copies, too many, or a range without any code.
         """
         in_bits, out_bits = in_bits or bits, out_bits or bits
         for value in (bits, in_bits, out_bits):
             if not 2 <= value <= 12:
                 raise ParameterError(f"{value} bits: products take 2 to 12 bits")
-        if units < 1:
-            raise ParameterError(f"units = {units}: a core has at least one column")
+        if units < 1 or copies < 1:
+            raise ParameterError(f"{units} units, {copies} copies: a core has at least one of each")
         steps = steps_per_octave or max(int((2**bits - 2) / math.log2(2**in_bits - 1)), 1)
         delta = math.log(2.0) / steps
         finest = copies * (2**out_bits - 1)
-        if not 1 <= finest <= _MOST:
-            raise ParameterError(f"{copies} copies of {out_bits} bits: sums end at {_MOST}")
         reach = exp_range if exp_range is not None else math.log(2 * finest) + delta
         if not delta < reach < math.inf:
             raise ParameterError(f"exp_range = {reach:g} neper must exceed one step, {delta:g}")
@@ -160,16 +157,10 @@ class ProductModel:
         sums, exp_rows = unit_tables(acam, wanted_exps, out_bits, gray, units, seed, "exp", noise)
         section = 4 << bits
         zero = section // 2 - 1
-        top = 2**bits - 1
-        inverted = ((found + copies // 2) // copies)[:, ::-1]
-        logs = np.where(inverted == 0, zero, top - inverted).astype(np.uint16)
-        logs[:, 0] = zero  # a magnitude of 0 is seen digitally, whatever its noisy unit says
-        exps = np.zeros((units, 3, section), np.int16)
-        reach_codes = min(last + 1, zero)
-        exps[:, :, :reach_codes] = sums[:, None, ::-1][:, :, :reach_codes]
-        exps[:, 1] *= -1
+        logs = attenuations((found + copies // 2) // copies, 2**bits - 1, zero)
+        exps = signed(sums[:, ::-1], section, zero)
         rows = log_rows, exp_rows
-        return cls(bits, in_bits, out_bits, delta, logs, exps.reshape(units, -1), rows, copies)
+        return cls(bits, in_bits, out_bits, delta, logs, exps, rows, copies)
 
     @property
     def full(self) -> int:

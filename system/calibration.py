@@ -45,6 +45,14 @@ def _spread(rows: NDArray[Any], count: int) -> NDArray[Any]:
     return rows[order]
 
 
+def _bounds(values: Array, mapping: Mapping) -> Array:
+    """Return (2, columns): the range that holds the mapping's percentile of each column."""
+    share = mapping.percentile
+    if share >= 100.0:
+        return np.stack([values.min(axis=0), values.max(axis=0)])
+    return np.percentile(values, [100.0 - share, share], axis=0).astype(np.float32)
+
+
 class RangeRecorder(FloatOps):
     """Float arithmetic that notes the range of everything that will become a code.
 
@@ -76,24 +84,25 @@ class RangeRecorder(FloatOps):
         """Return f(x W^T + b), noting ranges."""
         flat = x.reshape(-1, x.shape[-1])
         weight = self._tensors[f"{name}.weight"].reshape(-1, flat.shape[1])
-        if self._mapping.input_blocks and activation is None and not self._has_bias(name):
-            flat = flat / block_scale(flat, self._mapping.block_norm)
-        self._widen(f"{name}.x", self._bounds(flat))
+        mapping = self._mapping.of(name)
+        if mapping.input_blocks and activation is None and not self._has_bias(name):
+            flat = flat / block_scale(flat, mapping.block_norm)
+        self._widen(f"{name}.x", _bounds(flat, mapping))
         self._keep_rows(name, flat)
         parts = [flat[:, t] @ weight[:, t].T for t in tiles(flat.shape[1], self._rows)]
-        self._widen(f"{name}.tile", np.stack([self._bounds(p) for p in parts]), axis=1)
+        self._widen(f"{name}.tile", np.stack([_bounds(p, mapping) for p in parts]), axis=1)
         y = np.sum(parts, axis=0)
-        self._widen(f"{name}.y", self._bounds(y))
+        self._widen(f"{name}.y", _bounds(y, mapping))
         self._note_moments(name, y)
         out = super().linear(name, x, activation)
-        self._widen(f"{name}.out", self._bounds(out.reshape(-1, 1))[:, 0])
+        self._widen(f"{name}.out", _bounds(out.reshape(-1, 1), mapping)[:, 0])
         return out
 
     def multiply(self, name: str, a: Array, b: Array) -> Array:
         """Return a * b, noting the largest magnitudes."""
-        channels = a.shape[-1] if self._mapping.output_range == "column" else 1
-        self._peak(f"{name}.a", a.reshape(-1, channels))
-        self._peak(f"{name}.b", b.reshape(-1, channels))
+        channels = a.shape[-1] if self._mapping.of(name).output_range == "column" else 1
+        self._peak(name, "a", a.reshape(-1, channels))
+        self._peak(name, "b", b.reshape(-1, channels))
         return super().multiply(name, a, b)
 
     def attention(
@@ -101,18 +110,11 @@ class RangeRecorder(FloatOps):
     ) -> Array:
         """Return attention, noting the largest magnitudes per head."""
         for key, value in (("q", q), ("k", k), ("v", v)):
-            self._peak(f"{name}.{key}", value.swapaxes(1, 3).reshape(-1, value.shape[1]))
+            self._peak(name, key, value.swapaxes(1, 3).reshape(-1, value.shape[1]))
         return super().attention(name, q, k, v, cache, mask)
 
     def _has_bias(self, name: str) -> bool:
         return f"{name}.bias" in self._tensors
-
-    def _bounds(self, values: Array) -> Array:
-        """Return (2, columns): the range that holds the mapping's percentile of each column."""
-        share = self._mapping.percentile
-        if share >= 100.0:
-            return np.stack([values.min(axis=0), values.max(axis=0)])
-        return np.percentile(values, [100.0 - share, share], axis=0).astype(np.float32)
 
     def _keep_rows(self, name: str, x: Array) -> None:
         """Keep the same number of rows from every call, at most `TYPICAL` of all."""
@@ -144,8 +146,9 @@ class RangeRecorder(FloatOps):
                 y[0], y[1] = y[0].min(), y[1].max()
                 tile[:, 0], tile[:, 1] = tile[:, 0].min(), tile[:, 1].max()
 
-    def _peak(self, key: str, values: Array) -> None:
-        peak = np.percentile(np.abs(values), self._mapping.percentile, axis=0).astype(np.float32)
+    def _peak(self, name: str, operand: str, values: Array) -> None:
+        key, share = f"{name}.{operand}", self._mapping.of(name).percentile
+        peak = np.percentile(np.abs(values), share, axis=0).astype(np.float32)
         self.ranges[key] = np.maximum(self.ranges.get(key, peak), peak)
 
     def _widen(self, key: str, bounds: Array, axis: int = 0) -> None:

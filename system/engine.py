@@ -49,7 +49,7 @@ class QuantizedOps(FloatOps):
         if layer is None:
             weight, bias = layer_tensors(self._tensors, name)
             layer = QuantizedLinear(
-                name, weight, bias, activation, self._ranges, self._mapping, self._rows
+                name, weight, bias, activation, self._ranges, self._mapping.of(name), self._rows
             )
             self._layers[name] = layer
         return layer.forward(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], -1)
@@ -57,28 +57,31 @@ class QuantizedOps(FloatOps):
     def multiply(self, name: str, a: Array, b: Array) -> Array:
         """Return a * b with 8-bit magnitudes."""
         size = a.shape[-1]
-        return self._round(f"{name}.a", a, size) * self._round(f"{name}.b", b, size)
+        return self._round(name, "a", a, size) * self._round(name, "b", b, size)
 
     def attention(
         self, name: str, q: Array, k: Array, v: Array, cache: Cache | None, mask: Mask | None = None
     ) -> Array:
         """Return attention of 8-bit operands."""
         q, k, v = (
-            self._round(f"{name}.{key}", value, value.shape[1])
+            self._round(name, key, value, value.shape[1])
             for key, value in (("q", q), ("k", k), ("v", v))
         )
         return super().attention(name, q, k, v, cache, mask)
 
-    def _round(self, key: str, x: Array, size: int) -> Array:
+    def _round(self, name: str, key: str, x: Array, size: int) -> Array:
         """Round to a sign and `input_bits` bits of magnitude; x is (B, heads, T, D) or (..., size).
 
         Ceilings are those of heads or channels, `size` of them.
         """
-        peak = peaks(self._ranges, key, size, self._mapping.output_margin, shared=x.ndim < 4)
+        mapping = self._mapping.of(name)
+        peak = peaks(
+            self._ranges, f"{name}.{key}", size, mapping.output_margin, shared=x.ndim < 4
+        )  # fmt: skip
         if x.ndim == 4:
             peak = peak[None, :, None, None]
-        step = peak / np.float32(2**self._mapping.input_bits - 1)
-        top = np.float32(2**self._mapping.input_bits - 1)
+        top = np.float32(2**mapping.input_bits - 1)
+        step = peak / top
         return np.clip(np.round(x / step), -top, top) * step
 
 
@@ -184,7 +187,7 @@ class AnalogOps:
     def multiply(self, name: str, a: Array, b: Array) -> Array:
         """Return exp(log a + log b) with signs; each channel's code spans its own range."""
         products, size = self._units(name), a.shape[-1]
-        margin = self.hardware.mapping.output_margin
+        margin = self.hardware.mapping.of(name).output_margin
         one, two = (peaks(self._ranges, f"{name}.{k}", size, margin, shared=True) for k in "ab")
         left = products.encode(a.reshape(-1, size), 1.0, scales=one)
         right = products.encode(b.reshape(-1, size), 1.0, scales=two)
@@ -201,9 +204,8 @@ class AnalogOps:
             raise TypeError("AnalogOps reads only a cache made by AnalogOps.new_cache")
         block = self._attention.get(name)
         if block is None:
-            block = AnalogAttention(
-                name, self._units(name), self._ranges, self.hardware.mapping.output_margin
-            )
+            margin = self.hardware.mapping.of(name).output_margin
+            block = AnalogAttention(name, self._units(name), self._ranges, margin)
             self._attention[name] = block
         before = block.clipped
         out = block.forward(q, k, v, cache, mask)
@@ -217,12 +219,13 @@ class AnalogOps:
     def _units(self, name: str) -> ProductModel:
         """Program the log and exp units of one block of data-dependent products."""
         if name not in self._products:
+            mapping = self.hardware.mapping.of(name)
             self._products[name] = ProductModel.program(
                 self.hardware.acam,
-                bits=self.hardware.mapping.output_bits,
+                bits=mapping.output_bits,
                 seed=self.chip.stream(name),
                 noise=self.chip.noise != "none",
-                copies=self.hardware.mapping.product_copies,
+                copies=mapping.product_copies,
             )
         return self._products[name]
 

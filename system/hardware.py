@@ -85,9 +85,14 @@ def hardware_for(
     Step tables are as fine as memory permits: sums of codes take two bytes a cell, and a second
     read-out range has tables of its own.
     """
-    columns = sum(values.shape[1] for key, values in ranges.items() if key.endswith(".y"))
-    each = (2 if mapping.output_copies > 1 else 1) * (2 if mapping.output_fine else 1)
+    widths = {k.removesuffix(".y"): y.shape[1] for k, y in ranges.items() if k.endswith(".y")}
+    each = sum(width * _cell_bytes(mapping.of(name)) for name, width in widths.items())
     cells = MOST_CELLS
-    while cells > LEAST_CELLS and columns * each * cells > TABLE_BYTES:
+    while cells > LEAST_CELLS and each * cells > TABLE_BYTES:
         cells //= 2
     return Hardware(library, mapping, keep_devices=keep_devices, cells=cells)
+
+
+def _cell_bytes(mapping: Mapping) -> int:
+    """Return the bytes of one cell of all step tables of a column."""
+    return (2 if mapping.output_copies > 1 else 1) * (2 if mapping.output_fine else 1)

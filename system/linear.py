@@ -26,10 +26,7 @@ from system.layer_spec import (
 from system.layer_state import LayerState
 from system.models.ops import Activation, as_images
 from system.models.patches import Convolution
-from system.quantization import (
-    Float,
-    fake_quantize,
-)
+from system.quantization import Float, Mapping, fake_quantize
 
 FINE_PART = 1 << 16  # random streams of the fine units, beyond those of tiles
 TRIM_READS = 3  # random stream of the reads that measure the mean errors of columns
@@ -91,7 +88,7 @@ class AnalogLinear:
     ):
         self.hardware, self.chip = hardware, chip
         self.spec, w = layer_spec(
-            name, weight, bias, activation, ranges, hardware.mapping, hardware.tile_rows
+            name, weight, bias, activation, ranges, hardware.mapping.of(name), hardware.tile_rows
         )
         self._cut(tiles(len(w), hardware.tile_rows))
         typical = ranges.get(f"{name}.rows")
@@ -99,7 +96,7 @@ class AnalogLinear:
             None if typical is None or not len(typical) else self.drive(typical.astype(np.float32))
         )
         self.arrays = [self._program_tile(w[t], rows, i) for i, t in enumerate(self.tiles)]
-        if hardware.mapping.output_trim and rows is not None:
+        if self.mapping.output_trim and rows is not None:
             self.spec = self.spec.trimmed(self._mean_errors(w, rows))
         self._stack = self._stacked()
         self.units = self._program_units()
@@ -119,6 +116,11 @@ class AnalogLinear:
         layer._conversions = layer._lay_out()
         return layer
 
+    @cached_property
+    def mapping(self) -> Mapping:
+        """How this layer is laid on tiles and units."""
+        return self.hardware.mapping.of(self.spec.name)
+
     def state(self) -> LayerState:
         """Return what programming left behind."""
         return LayerState.of(
@@ -130,10 +132,10 @@ class AnalogLinear:
         self.tiles = parts
         self._seeds = [(*self.chip.stream(self.spec.name, i), 2) for i in range(len(parts))]
         self.reads = [0] * len(parts)  # samples so far
-        self.digital_sum = self.hardware.mapping.partial_sums == "digital" and len(parts) > 1
+        self.digital_sum = self.mapping.partial_sums == "digital" and len(parts) > 1
 
     def _program_tile(self, w: Float, rows: Float | None, tile: int) -> ProgrammedArray:
-        mapping = self.hardware.mapping
+        mapping = self.mapping
         return self.hardware.crossbar.program(
             w,
             seed=self.chip.stream(self.spec.name, tile),
@@ -175,8 +177,8 @@ class AnalogLinear:
 
     def _program_function(self, spec: LayerSpec, part: int) -> AcamUnit:
         """Program the activation over the read-out range of each column."""
-        bits = self.hardware.mapping.output_bits
-        if spec.activation is None and self.hardware.mapping.output_range == "column":
+        bits = self.mapping.output_bits
+        if spec.activation is None and self.mapping.output_range == "column":
             return self._program_identity(part)
         placed, group = [], np.zeros(len(spec.gain), np.intp)
         for i, place in enumerate(spec.placements(bits)):
@@ -188,13 +190,13 @@ class AnalogLinear:
         return self._program_windows(*_gather(placed, group), part, flat)
 
     def _program_identity(self, part: int) -> AcamUnit:
-        place = self.spec.identity(self.hardware.mapping.output_bits)
+        place = self.spec.identity(self.mapping.output_bits)
         return self._program_windows(place.windows.bit, *place.on_data_line(), part)
 
     def _program_windows(
         self, bit: NDArray[np.int64], lo: Float, hi: Float, part: int, flat: bool = False
     ) -> AcamUnit:
-        mapping, key = self.hardware.mapping, (*self.chip.stream(self.spec.name, part), 1)
+        mapping, key = self.mapping, (*self.chip.stream(self.spec.name, part), 1)
         noisy, bits = self.chip.noise != "none", mapping.output_bits
         copies = mapping.output_copies if noisy else 1  # without noise they are equal
         units = [
@@ -368,7 +370,7 @@ class AnalogLinear:
             out += self.spec.bias[columns]
             return clipped
         ends = self.spec.y_lo[columns], self.spec.y_hi[columns]
-        out[:] = fake_quantize(out, *ends, self.hardware.mapping.input_bits)
+        out[:] = fake_quantize(out, *ends, self.mapping.input_bits)
         return clipped + self._convert(self._conversions[-1], out, columns)
 
     def _convert_ranges(self, out: Float, columns: slice) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import fnmatch
 import logging
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -209,28 +210,40 @@ def load_network(
     CheckpointError
         No such network, or a damaged checkpoint.
     ParameterError
-        A choice of the mapping is unknown or of the wrong type.
+        A choice of the mapping is unknown or of the wrong type, or is for layers that do not exist.
     """
     place = Path(data) if data is not None else None
     checkpoint = _find(name)
     stated = checkpoint.config.get("mapping", {})
     if not isinstance(stated, dict):
         raise CheckpointError(f"{name}: mapping of config.json is {stated!r}, wanted an object")
-    mapping = Mapping.from_dict(
-        _checked_types({**_default_mapping(checkpoint), **stated, **(overrides or {})})
-    )
+    kept = Mapping.from_dict({**_default_mapping(checkpoint), **stated})
+    mapping = kept.changed(overrides or {})
     network = Network(name, checkpoint.build(), checkpoint, mapping, dict(checkpoint.analog), place)
     if tile_rows is None:
         return network
-    kept = Mapping.from_dict({**_default_mapping(checkpoint), **stated})
     measured = network.ranges and checkpoint.config.get("tile_rows") == tile_rows
-    if measured and _same(kept, mapping, RANGE_CHOICES):
-        return network if _same(kept, mapping, WINDOW_CHOICES) else _untuned(network)
-    return replace(_untuned(network), ranges=measure_ranges(network, tile_rows))
+    if not measured or not _same(kept, mapping, RANGE_CHOICES):
+        network = replace(_untuned(network), ranges=measure_ranges(network, tile_rows))
+    elif not _same(kept, mapping, WINDOW_CHOICES):
+        network = _untuned(network)
+    _check_patterns(network)
+    return network
 
 
 def _same(one: Mapping, other: Mapping, choices: tuple[str, ...]) -> bool:
-    return all(getattr(one, key) == getattr(other, key) for key in choices)
+    return one.chosen(choices) == other.chosen(choices)
+
+
+def _check_patterns(network: Network) -> None:
+    """Refuse a pattern of the mapping that fits no layer: it would change nothing."""
+    names = sorted({key.rpartition(".")[0] for key in network.ranges})
+    for pattern in network.mapping.layers:
+        if pattern not in names and not fnmatch.filter(names, pattern):
+            near = difflib.get_close_matches(pattern, names, cutoff=0.3) or names[:3]
+            raise ParameterError(
+                f"no layer of {network.name} is called {pattern!r}; nearest: {', '.join(near)}"
+            )
 
 
 def _untuned(network: Network) -> Network:
@@ -239,19 +252,6 @@ def _untuned(network: Network) -> Network:
     if len(ranges) < len(network.ranges):
         log.warning("%s: the windows of acam.h5 fit another mapping; not used.", network.name)
     return replace(network, ranges=ranges)
-
-
-def _checked_types(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the choices of a mapping; each has the type of its default."""
-    defaults = Mapping().to_dict()
-    for key, value in values.items():
-        wanted = type(defaults.get(key, value))
-        fits = type(value) is wanted or (wanted is float and type(value) is int)
-        if not fits:
-            raise ParameterError(
-                f"mapping.{key} is {value!r}; wanted a value like {defaults[key]!r}"
-            )
-    return values
 
 
 def _find(name: str) -> Checkpoint:
@@ -309,7 +309,7 @@ def measure_ranges(network: Network, tile_rows: int) -> Ranges:
     choices = {
         "config": {k: v for k, v in network.checkpoint.config.items() if k != "mapping"},
         "tile_rows": tile_rows,
-        **{key: getattr(mapping, key) for key in RANGE_CHOICES},
+        **mapping.chosen(RANGE_CHOICES),
     }
     key = range_key(model.tensors, inputs, choices)
     kept = load_ranges(key)

@@ -88,7 +88,7 @@ class PartLinear(AnalogLinear):
         self._targets: list[tuple[Float, Float | None]] = []
         self._programmed: dict[int, ProgrammedArray] = {}
         super().__init__(name, weight, *rest)
-        if self.digital_sum or self.hardware.mapping.output_trim:
+        if self.digital_sum or self.mapping.output_trim:
             raise ParameterError(
                 "layers with partial_sums=digital or output_trim=true are not taken apart; leave "
                 "these choices of the mapping out"
@@ -233,7 +233,7 @@ class PartOps(AnalogOps):
         if parts.includes("products"):
             if name not in self._softmaxes:
                 exact = ExactSoftmax.beside(self._units(name))
-                margin = self.hardware.mapping.output_margin
+                margin = self.hardware.mapping.of(name).output_margin
                 self._softmaxes[name] = AnalogAttention(name, exact, self._ranges, margin)
             return self._softmaxes[name].forward(q, k, v, AnalogCache())
         if parts.includes("softmax"):

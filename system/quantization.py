@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, replace
+from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ CHOICES = {
     "output_range": ("layer", "column"),
     "partial_sums": ("current", "digital"),
 }
+
+SHARED = ("spare_rows", "layers")  # fields of a mapping that all layers have in common
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,9 @@ class Mapping:
     spare_rows : int
         Unused rows of every output bit in every ACAM unit. A device that write-verify finds stuck
         gives its row's window to one of them. Without stuck devices nothing changes.
+    layers : dict
+        Layers and blocks of products that differ: pattern of names (as of files, `*.down_proj`) ->
+        field -> value there. Of the patterns that fit a name, later ones win.
     """
 
     input_bits: int = 8
@@ -113,6 +119,7 @@ class Mapping:
     output_copies: int = 1
     product_copies: int = 1
     spare_rows: int = 0
+    layers: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for key, permitted in CHOICES.items():
@@ -155,21 +162,79 @@ class Mapping:
                 f"mapping.output_fine is {self.output_fine} with partial_sums 'digital'; permitted:"
                 " 0, or partial_sums 'current'"
             )
+        for pattern, choices in self.layers.items():
+            if not isinstance(choices, dict):
+                raise ParameterError(f"mapping.layers.{pattern} is {choices!r}; wanted an object")
+            _check_choices(choices, self, f"layers.{pattern}.", SHARED)
+            self.of(pattern)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Mapping:
-        """Build from config.json, naming any key that does not exist."""
-        known = {f.name for f in fields(cls)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise ParameterError(
-                f"unknown mapping key {unknown[0]!r}; known keys: {', '.join(sorted(known))}"
-            )
+        """Build from config.json.
+
+        Raises
+        ------
+        ParameterError
+            A key that does not exist, a value of the wrong type or out of range.
+        """
+        _check_choices(values, cls())
         return cls(**values)
+
+    def of(self, name: str) -> Mapping:
+        """Return the mapping of one layer or block of products."""
+        own: dict[str, Any] = {}
+        for pattern, choices in self.layers.items():
+            own |= choices if fnmatchcase(name, pattern) or name == pattern else {}
+        return replace(self, **own, layers={}) if own else self
+
+    def chosen(self, keys: tuple[str, ...]) -> dict[str, Any]:
+        """Return some of the fields, and where layers differ in them."""
+        own = {
+            pattern: {key: choices[key] for key in keys if key in choices}
+            for pattern, choices in self.layers.items()
+        }
+        own = {pattern: choices for pattern, choices in own.items() if choices}
+        return {key: getattr(self, key) for key in keys} | ({"layers": own} if own else {})
+
+    def changed(self, choices: dict[str, Any]) -> Mapping:
+        """Return a mapping with other choices: by field, or for some layers by "PATTERN.FIELD".
+
+        Raises
+        ------
+        ParameterError
+            See `from_dict`.
+        """
+        values = self.to_dict() | {key: v for key, v in choices.items() if "." not in key}
+        for key, value in choices.items():
+            pattern, dot, name = key.rpartition(".")
+            if dot:
+                values["layers"].setdefault(pattern, {})[name] = value
+        return Mapping.from_dict(values)
+
+    def every(self) -> list[Mapping]:
+        """Return the mappings that layers may have: the common one, and one for each pattern."""
+        return [self, *(self.of(pattern) for pattern in self.layers)]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields for config.json."""
         return asdict(self)
+
+
+def _check_choices(
+    values: dict[str, Any], like: Mapping, where: str = "", but: tuple[str, ...] = ()
+) -> None:
+    """Refuse keys that no mapping has, and values of another type than those of `like`."""
+    known = like.to_dict().keys() - set(but)
+    for key, value in values.items():
+        if key not in known:
+            raise ParameterError(
+                f"unknown mapping key {where + key!r}; known keys: {', '.join(sorted(known))}"
+            )
+        default = getattr(like, key)
+        if type(value) is not type(default) and not (type(default) is float and type(value) is int):
+            raise ParameterError(
+                f"mapping.{where}{key} is {value!r}; wanted a value like {default!r}"
+            )
 
 
 @dataclass(frozen=True)

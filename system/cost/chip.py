@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from behavioral.library import Library
 from system.cost.components import Components
@@ -22,10 +22,8 @@ class Chip:
     rows, columns : of a core.
     cores_per_tile, tiles : of a tile and of a chip.
     product_cores : cores for one attention head, or for a core's width of channels.
-    slices : 2 with the error pair, 1 without.
-    ranges, copies : read-out ranges, and ACAM units in parallel on each of their data lines.
-    product_copies : log, or exp, units in parallel.
-    spare_cells : of an ACAM unit, beside those of the component table.
+    mapping : what a column has: slices, read-out ranges, ACAM units in parallel, bits of a DAC.
+    cells_per_row : ACAM cells of a row: spare rows are counted in cells.
     """
 
     components: Components
@@ -34,18 +32,14 @@ class Chip:
     cores_per_tile: int
     tiles: int
     product_cores: float
-    slices: int = 2
-    ranges: int = 1
-    copies: int = 1
-    product_copies: int = 1
-    spare_cells: int = 0
+    mapping: Mapping = field(default_factory=Mapping)
+    cells_per_row: int = 1
 
     @classmethod
     def from_components(
         cls, components: Components, library: Library, mapping: Mapping | None = None
     ) -> Chip:
         """Take the rows of a core from the library, what a column has from the mapping."""
-        mapping = mapping or Mapping()
         return cls(
             components,
             library.technology.column.rows,
@@ -53,12 +47,43 @@ class Chip:
             round(components["tile"]["cores"]),
             round(components["chip"]["tiles"]),
             components["core"]["product_cores"],
-            mapping.slices,
-            2 if mapping.output_fine else 1,
-            mapping.output_copies,
-            mapping.product_copies,
-            mapping.output_bits * mapping.spare_rows * library.technology.acam.cells_per_row,
+            mapping or Mapping(),
+            library.technology.acam.cells_per_row,
         )
+
+    def of(self, layer: Layer) -> Chip:
+        """Return the chip whose cores are all as those of one layer: what its mapping asks for."""
+        return replace(self, mapping=self.mapping.of(layer.name))
+
+    @property
+    def ranges(self) -> int:
+        """Read-out ranges of a column."""
+        return 2 if self.mapping.output_fine else 1
+
+    @property
+    def copies(self) -> int:
+        """ACAM units in parallel on each data line."""
+        return self.mapping.output_copies
+
+    @property
+    def product_copies(self) -> int:
+        """Log, or exp, units in parallel."""
+        return self.mapping.product_copies
+
+    @property
+    def spare_cells(self) -> int:
+        """Cells of an ACAM unit beside those of the component table."""
+        return self.mapping.output_bits * self.mapping.spare_rows * self.cells_per_row
+
+    @property
+    def input_bits(self) -> int:
+        """Bits of an input's code; shorter ones take a byte as well."""
+        return max(CODE_BITS, self.mapping.input_bits)
+
+    @property
+    def dac_growth(self) -> int:
+        """Energy and area of a DAC over those of 8 bits: an array that doubles with every bit."""
+        return int(2 ** (self.input_bits - CODE_BITS))
 
     @property
     def cores(self) -> int:
@@ -68,7 +93,7 @@ class Chip:
     @property
     def line_count(self) -> int:
         """Physical columns, and transimpedance stages, of one output and row tile."""
-        return 2 * self.slices
+        return 2 * self.mapping.slices
 
     @property
     def acam_units(self) -> int:
@@ -81,13 +106,19 @@ class Chip:
         acam, units = part["acam"], self.columns * self.acam_units
         choices = 2 * (self.ranges - 1) * columns  # both ends of the second range
         return {
-            "crossbar": rows * columns * part["crossbar"]["area_m2_per_weight"] * self.slices / 2,
-            "dac": rows * part["dac"]["area_m2"],
+            "crossbar": rows
+            * columns
+            * part["crossbar"]["area_m2_per_weight"]
+            * self.mapping.slices
+            / 2,
+            "dac": rows * part["dac"]["area_m2"] * self.dac_growth,
             "amplifier": (self.line_count + self.ranges) * columns * part["amplifier"]["area_m2"],
             "acam": units * (acam["cells"] + self.spare_cells) * acam["area_m2_per_cell"],
             "gray decoder": units * part["gray_decoder"]["area_m2"],
             "range choice": choices * part["comparator"]["area_m2"],
-            "register": (rows + columns) * CODE_BITS / 8 * part["register"]["area_m2_per_byte"],
+            "register": (rows * self.input_bits + columns * CODE_BITS)
+            / 8
+            * part["register"]["area_m2_per_byte"],
         }
 
     def tile_areas(self) -> dict[str, float]:
@@ -115,15 +146,15 @@ class Chip:
         if layer.kind == "linear":
             return self.row_tiles(layer) * self.column_blocks(layer)
         if layer.kind == "products":
-            groups = layer.heads or -(-layer.width // self.columns)
-            more = max(1.0, self.product_copies / self.acam_units)  # where columns lack units
+            groups, own = layer.heads or -(-layer.width // self.columns), self.of(layer)
+            more = max(1.0, own.product_copies / own.acam_units)  # where columns lack units
             return max(1, math.ceil(self.product_cores * groups * more))
         return 0
 
     def product_units(self, layer: Layer) -> float:
         """Return log and exp conversions that a block of products does at once."""
-        units = self.layer_cores(layer) * self.columns * self.acam_units
-        return units / self.product_copies
+        own = self.of(layer)
+        return self.layer_cores(layer) * self.columns * own.acam_units / own.product_copies
 
     def row_tiles(self, layer: Layer) -> int:
         """Return how many cores share one output."""

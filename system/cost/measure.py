@@ -207,23 +207,25 @@ def measure(
     samples = network.samples(1 if large else count)
     network.score(ops, samples, f"recording {network.name}")
     ops.images = len(samples)
-    one = replace(network.mapping, output_copies=1)  # the first copy's energy stands for all
+    layers = {name: own | {"output_copies": 1} for name, own in network.mapping.layers.items()}
+    one = replace(network.mapping, output_copies=1, layers=layers)  # one stands for all copies
     hardware = Hardware(library, one, keep_devices=True, cells=MEASURED_CELLS)
     meter = Meter(library, hardware, unit)
     chip = Chip(seed, 0, "frozen")
-    layers = {}
+    found = {}
     for name in tqdm(ops.inputs, desc="measuring", unit="layer", disable=None, leave=False):
         layer = program(ops, network.ranges, hardware, chip, name, large)
-        layers[name] = meter.layer(layer, ops.inputs[name])
+        found[name] = meter.layer(layer, ops.inputs[name])
     products = {
         name: measure_products(
-            operands, _ceilings(network.ranges, name, operands, network.mapping.output_margin),
-            ProductModel.program(None, bits=network.mapping.output_bits), hardware.acam,
-            meter.energy, seed=chip.stream(name),
+            operands, _ceilings(network.ranges, name, operands, own.output_margin),
+            ProductModel.program(None, bits=own.output_bits), hardware.acam, meter.energy,
+            seed=chip.stream(name),
         )
         for name, operands in ops.operands.items()
+        for own in [network.mapping.of(name)]
     }  # fmt: skip
-    return Figures(network.name, layers, products, network.mapping, unit), ops
+    return Figures(network.name, found, products, network.mapping, unit), ops
 
 
 def program(

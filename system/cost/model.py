@@ -170,15 +170,24 @@ class NlDpe:
             crossed = place.first[k] - before, place.last[k] - place.first[k]
             before = place.last[k]
             moved = crossed[0] * layer_carry(workload.layers, k)
-            moved += crossed[1] * layer.inputs * layer.vectors * CODE_BITS
+            moved += crossed[1] * layer.inputs * layer.vectors * self.chip.of(layer).input_bits
             rows.append(self._layer(layer, copies[k], moved))
-        tiles = -(-place.cores // self.chip.cores_per_tile)
-        area = tiles * sum(self.chip.tile_areas().values())
+        area = self._area(workload.layers, rows)
         area += place.chips * self.components["link"]["area_m2"]
         return Cost(
             "NL-DPE, ours", workload.what, batch, workload.items, tuple(rows), area,
             place.cores, place.chips,
         )  # fmt: skip
+
+    def _area(self, layers: Sequence[Layer], rows: Sequence[LayerCost]) -> float:
+        """Return the area of all tiles in use; cores of a layer are as its mapping asks."""
+        cores = sum(row.cores for row in rows)
+        tile = sum(
+            row.cores / cores * sum(self.chip.of(layer).tile_areas().values())
+            for layer, row in zip(layers, rows, strict=True)
+            if row.cores
+        )
+        return -(-cores // self.chip.cores_per_tile) * tile
 
     def _layer(self, layer: Layer, copies: int, moved_bits: float) -> LayerCost:
         if layer.kind == "linear":
@@ -201,12 +210,12 @@ class NlDpe:
     def acam_rows(self, layer: Layer) -> float:
         """Return the programmed rows of all ACAM units of one copy of a layer."""
         if layer.kind == "linear":
-            found, chip = self.layer_figures(layer), self.chip
+            found, chip = self.layer_figures(layer), self.chip.of(layer)
             found = replace(found, conversions=self._conversions(layer, found))
             return layer.outputs * chip.copies * found.output_rows
         if layer.kind == "products":  # half of the units are log units, half exp
             part = self.product_figures(layer)
-            units = self.chip.product_units(layer) * self.chip.product_copies
+            units = self.chip.product_units(layer) * self.chip.of(layer).product_copies
             return units * (part.log_rows + part.exp_rows) / 2
         return 0.0
 
@@ -246,7 +255,7 @@ class NlDpe:
         return self.figures.mean(layer.name)
 
     def _linear(self, layer: Layer, copies: int) -> tuple[dict[str, float], float]:
-        part, chip, found = self.components, self.chip, self.layer_figures(layer)
+        part, chip, found = self.components, self.chip.of(layer), self.layer_figures(layer)
         tiles, blocks, vectors = chip.row_tiles(layer), chip.column_blocks(layer), layer.vectors
         read = self.read_time(found)
         outputs = layer.outputs * vectors
@@ -257,13 +266,13 @@ class NlDpe:
         # One transimpedance stage a physical column, one summing stage for each data line.
         sums = tiles if found.conversions > 1 else chip.ranges
         amplifiers = self.amplifier_power(chip.line_count * tiles, sums) * layer.outputs
-        bits_in = layer.inputs * vectors * CODE_BITS
+        bits_in = layer.inputs * vectors * chip.input_bits
         bits_out = outputs * CODE_BITS
         energy = {
             "cells": found.cell_power_w * layer.inputs * layer.outputs * vectors * read,
             "acam": outputs * chip.copies * found.output_j,
             "amplifier": amplifiers * read * vectors,
-            "dac": layer.inputs * blocks * vectors * part["dac"]["energy_j"],
+            "dac": layer.inputs * blocks * vectors * part["dac"]["energy_j"] * chip.dac_growth,
             "gray decoder": conversions * self.decoder_j,
             "register": (bits_in * blocks + bits_out) * part["register"]["energy_j_per_bit"],
             "range choice": 2 * (chip.ranges - 1) * outputs * part["comparator"]["energy_j"],
@@ -271,7 +280,7 @@ class NlDpe:
             **self._movement(bits_in, bits_out),
         }
         # A tile loads what its cores need; another copy of the layer takes the next vector.
-        wide = min(layer.inputs, chip.rows * chip.cores_per_tile) * CODE_BITS
+        wide = min(layer.inputs, chip.rows * chip.cores_per_tile) * chip.input_bits
         high = min(layer.outputs, chip.columns * chip.cores_per_tile) * CODE_BITS
         step = part["dac"]["settle_s"] + read
         step += wide / part["buffer"]["bandwidth_bit_per_s"]
@@ -299,7 +308,7 @@ class NlDpe:
     def _products(self, layer: Layer) -> tuple[dict[str, float], float]:
         """Log and exp searches: each has a DAC conversion before and a code behind it."""
         part, found = self.components, self.product_figures(layer)
-        searches, copies = layer.logs + layer.exps, self.chip.product_copies
+        searches, copies = layer.logs + layer.exps, self.chip.of(layer).product_copies
         adds = layer.adds + searches * (copies - 1)
         energy = {
             "acam": copies * (layer.logs * found.log_j + layer.exps * found.exp_j),

@@ -87,9 +87,13 @@ def _units(study: Study) -> str:
     """Say how many ACAM units an output has."""
     chip = study.machine.chip
     ranges = "a read-out range" if chip.ranges == 1 else "two read-out ranges"
+    own = [
+        f"; {pattern}: " + ", ".join(f"{key} {value}" for key, value in choices.items())
+        for pattern, choices in chip.mapping.layers.items()
+    ]
     return (
         f"each column has {ranges} of {chip.copies} ACAM unit(s), each log and exp conversion "
-        f"{chip.product_copies}"
+        f"{chip.product_copies}{''.join(own)}"
     )
 
 
@@ -315,6 +319,7 @@ def to_dict(study: Study) -> dict[str, Any]:
             "conversion_s": machine.conversion_time,
             "parts": list(PARTS),
         },
+        "layers": machine.chip.mapping.layers,
         "workloads": [
             {
                 "what": ours.what,

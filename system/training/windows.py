@@ -187,7 +187,7 @@ def _visit(network: Network, ops: AnalogOps) -> None:
 
 def _placements(layer: AnalogLinear) -> list[Placement]:
     """Return the windows of a layer's units; those of a second read-out range stay exact."""
-    mapping, spec = layer.hardware.mapping, layer.spec
+    mapping, spec = layer.mapping, layer.spec
     bits = mapping.output_bits
     if spec.activation is None and (mapping.output_range == "column" or layer.digital_sum):
         return [spec.identity(bits)]

@@ -213,7 +213,8 @@ def run_full(
         ngspice is missing or failed.
     """
     simulator_version()
-    if isinstance(network.model, Llama) or network.mapping.output_copies > 1:
+    copied = any(mapping.output_copies > 1 for mapping in network.mapping.every())
+    if isinstance(network.model, Llama) or copied:
         raise ParameterError(f"--full is for small classifiers; {network.name} is none")
     model, samples = network.model, network.samples(images)
     common = model.tensors, network.ranges, hardware_of(network, library, keep_devices=True)
@@ -230,8 +231,8 @@ def run_full(
         ops = SpiceOps(*common, chip, layers=layers, meter=meter, cache=kept)
         logits = model.forward(samples.inputs, ops)
         runs = {n: x.run for n, x in ops.layers.items() if isinstance(x, SpiceLinear)}
-    last = list(twin.layers.values())[-1].spec
-    step = (last.out_hi - last.out_lo) / (2**network.mapping.output_bits - 1)
+    last = list(twin.layers.values())[-1]
+    step = (last.spec.out_hi - last.spec.out_lo) / (2**last.mapping.output_bits - 1)
     found, wanted = logits.argmax(axis=1), expected.argmax(axis=1)
     return FullRun(
         images=len(samples),

@@ -94,7 +94,7 @@ class RecordedLinear(AnalogLinear):
         for last in self._conversions[len(tiles) :]:
             z = np.add.reduce([c.value(c.codes(y)) for c, y in tiles])
             ends = self.spec.y_lo, self.spec.y_hi
-            z = fake_quantize(z, *ends, self.hardware.mapping.input_bits)
+            z = fake_quantize(z, *ends, self.mapping.input_bits)
             lines.append(last.position(z))
         return [np.clip(u, 0.0, 1.0) for u in lines]
 

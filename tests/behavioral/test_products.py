@@ -321,7 +321,13 @@ def test_bad_operands_are_refused(exact):
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"bits": 1}, "2 to 12"), ({"units": 0}, "at least one"), ({"exp_range": 0.0}, "exp_range")],
+    [
+        ({"bits": 1}, "2 to 12"),
+        ({"units": 0}, "at least one"),
+        ({"copies": 0}, "at least one"),
+        ({"copies": 16, "out_bits": 12}, "16 copies of 12 bits: sums of codes end at 32767"),
+        ({"exp_range": 0.0}, "exp_range"),
+    ],
 )
 def test_bad_parameters_are_refused(change, message):
     with pytest.raises(ParameterError, match=message):

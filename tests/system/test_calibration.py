@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from circuits.errors import CheckpointError
-from system.calibration import RangeRecorder, need, peaks, tiles
+from system.calibration import RANGE_CHOICES, RangeRecorder, need, peaks, tiles
 from system.models.ops import FloatOps
 from system.quantization import Mapping
 
@@ -96,3 +96,12 @@ def test_peaks_are_positive_and_have_their_margin():
 def test_missing_range_says_how_to_get_it():
     with pytest.raises(CheckpointError, match=r"range l\.x is missing.*measured again"):
         need({}, "l.x", (2, 3))
+
+
+def test_a_layer_may_have_a_percentile_of_its_own():
+    mapping = Mapping(layers={"l": {"percentile": 95.0}})
+    outlier = X.copy()
+    outlier[0, 0] = 100.0
+    wanted = record(Mapping(percentile=95.0), outlier).ranges["l.x"]
+    np.testing.assert_array_equal(record(mapping, outlier).ranges["l.x"], wanted)
+    assert mapping.chosen(RANGE_CHOICES) != Mapping().chosen(RANGE_CHOICES)

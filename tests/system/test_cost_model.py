@@ -377,3 +377,25 @@ def test_a_recording_counts_what_each_query_and_each_group_sees():
     work = classifier({}, {}, {}, {}, 2, attentions={"masked": ops.attentions["masked"]})
     assert work.what == "text"
     assert work.layers[0].exps == 20 * 4 * (2 * 8 + 1)  # both products, and softmax
+
+
+def test_a_layer_with_more_units_and_bits_costs_as_if_all_had_them(library, components):
+    """Energy and rows of that layer are those of a chip built so throughout; others keep theirs."""
+    own = {"output_copies": 4, "input_bits": 10}
+    plain, mixed, all_own = (
+        study(library, components, Mapping(**choices))
+        for choices in ({}, {"layers": {"*down_proj": own}}, own)
+    )
+    costs = [x.ours[-1] for x in (plain, mixed, all_own)]
+    assert any(layer.name.endswith("down_proj") for layer in costs[0].layers)
+    for before, found, after in zip(*(cost.layers for cost in costs), strict=True):
+        assert found == (after if found.name.endswith("down_proj") else before)
+    assert costs[0].area_m2 < costs[1].area_m2 < costs[2].area_m2
+
+
+def test_a_dac_doubles_with_every_bit_beyond_eight(library, components):
+    areas = [
+        study(library, components, Mapping(input_bits=n)).machine.chip.core_areas()["dac"]
+        for n in (6, 8, 10)
+    ]
+    assert areas == pytest.approx([areas[1], areas[1], 4 * areas[1]], rel=1e-12)

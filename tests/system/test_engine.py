@@ -1,5 +1,7 @@
 """The modes on a small Llama: same seeds, same answers, close to float where they can be."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -123,3 +125,29 @@ def test_missing_ranges_are_named(network):
     ops = QuantizedOps(network.model.tensors, {}, MAPPING, 256)
     with pytest.raises(CheckpointError, match=r"q_proj\.x is missing"):
         network.model.forward(TOKENS, ops)
+
+
+@pytest.mark.parametrize("mode", ["quantized", "noisy"])
+def test_a_layer_with_its_own_mapping_runs_as_if_all_had_it(network, library, mode):
+    """Chip, ranges and inputs are the same, so are the bits; other layers keep the common one."""
+    choices = {"input_bits": 6, "output_copies": 3, "product_copies": 2}
+    patterns = {
+        f"*.{kind}.{key}": v for kind in ("down_proj", "self_attn") for key, v in choices.items()
+    }
+    found = []
+    for changes in ({}, patterns, choices):
+        changed = replace(network, mapping=network.mapping.changed(changes))
+        ops, rng = make_ops(changed, library, mode, Chip()), np.random.default_rng(7)
+        x, q = rng.normal(size=(5, 48)).astype("f4"), rng.normal(size=(1, 4, 5, 8)).astype("f4")
+        down, up = (
+            ops.linear(f"model.layers.1.mlp.{kind}_proj", x[:, :n])
+            for kind, n in (("down", 48), ("up", 32))
+        )
+        found.append(
+            (down, ops.attention("model.layers.1.self_attn", q, q[:, :2], q[:, 2:], None), up)
+        )
+    plain, mixed, alike = found
+    np.testing.assert_array_equal(mixed[0], alike[0])
+    np.testing.assert_array_equal(mixed[1], alike[1])
+    np.testing.assert_array_equal(mixed[2], plain[2])
+    assert not any(np.array_equal(mixed[i], plain[i]) for i in (0, 1))

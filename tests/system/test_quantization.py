@@ -1,5 +1,7 @@
 """Codes and ranges: DAC codes, weights, smoothing, scales per vector."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -55,6 +57,40 @@ def test_mapping_names_an_unknown_key():
 def test_mapping_survives_its_dictionary():
     mapping = Mapping(smoothing=0.5, input_blocks=True, output_margin=0.25)
     assert Mapping.from_dict(mapping.to_dict()) == mapping
+
+
+def test_layers_have_the_choices_of_the_last_pattern_that_fits():
+    mapping = Mapping(
+        input_bits=7, layers={"*proj": {"input_bits": 9, "slices": 1}, "*.up_proj": {"slices": 2}}
+    )
+    assert mapping.of("lm_head") is mapping
+    assert mapping.of("a.down_proj") == Mapping(input_bits=9, slices=1)
+    assert mapping.of("a.up_proj") == Mapping(input_bits=9, slices=2)
+    assert Mapping.from_dict(mapping.to_dict()) == mapping
+
+
+def test_choices_of_layers_are_changed_one_by_one():
+    before = Mapping(layers={"*.a": {"input_bits": 9}})
+    after = before.changed({"slices": 1, "*.a.output_bits": 6, "*.b.input_bits": 10})
+    layers = {"*.a": {"input_bits": 9, "output_bits": 6}, "*.b": {"input_bits": 10}}
+    assert after == Mapping(slices=1, layers=layers)
+    assert before.layers == {"*.a": {"input_bits": 9}}
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ({"*.a": {"bits": 9}}, "unknown mapping key 'layers.*.a.bits'"),
+        ({"*.a": {"spare_rows": 2}}, "unknown mapping key 'layers.*.a.spare_rows'"),
+        ({"*.a": {"slices": "two"}}, "mapping.layers.*.a.slices is 'two'; wanted a value like 2"),
+        ({"*.a": {"slices": 3}}, "mapping.slices is 3; permitted: 1, 2"),
+        ({"*.a": 3}, "mapping.layers.*.a is 3; wanted an object"),
+        ([], "mapping.layers is []; wanted a value like {}"),
+    ],
+)
+def test_choices_of_layers_that_no_mapping_has_are_refused(layers, message):
+    with pytest.raises(ParameterError, match=re.escape(message)):
+        Mapping.from_dict({"layers": layers})
 
 
 @settings(deadline=None)  # the first example compiles

@@ -82,6 +82,9 @@ def test_the_key_holds_every_choice_that_the_recorder_reads():
     read = set()
 
     class Noting:
+        def of(self, name):
+            return self
+
         def __getattr__(self, key):
             read.add(key)
             return getattr(Mapping(input_blocks=True, block_norm=0.5), key)
