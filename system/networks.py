@@ -45,6 +45,11 @@ def shipped() -> dict[str, Path]:
     return {p.parent.name: p.parent for p in sorted(shipped_folder().glob("*/config.json"))}
 
 
+def known_names() -> list[str]:
+    """Return the networks that have a name; all others are paths."""
+    return [*shipped(), *zoo.NAMES, "smollm2-135m"]
+
+
 @dataclass(frozen=True)
 class Network:
     """A model with everything the analog modes need.
@@ -265,8 +270,7 @@ def _find(name: str) -> Checkpoint:
         return merge(_find(str(load_adapter(Path(name))[0]["base"])), Path(name))
     if Path(name).exists():
         return _complete(load_checkpoint(name))
-    known = [*shipped(), *zoo.NAMES, "smollm2-135m"]
-    near = difflib.get_close_matches(name, known) or known
+    near = difflib.get_close_matches(name, known_names()) or known_names()
     raise CheckpointError(f"no network and no path is called {name!r}; nearest: {', '.join(near)}")
 
 

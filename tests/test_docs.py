@@ -5,11 +5,14 @@ import re
 import shlex
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import pytest
 
 from system.commands.main import COMMANDS, build_parser
+from system.networks import _default_mapping
+from system.quantization import Mapping
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
@@ -51,6 +54,22 @@ def test_schematics_show_every_device_of_their_netlists(drawing, circuits):
     devices = Counter(line.split()[0] for line in lines if re.match(r"[xmrc]\d", line))
     assert devices
     assert not devices - drawn
+
+
+def test_the_table_of_the_mapping_gives_the_defaults():
+    text = (ROOT / "docs/run-my-model.md").read_text(encoding="utf-8")
+    plain = Mapping().to_dict()
+    language = plain | _default_mapping(SimpleNamespace(config={"model_type": "llama"}))
+    told = {
+        name: row[1:3]
+        for row in re.findall(r"^\| (`.*?) \| (\S+) \| (\S+) \| .* \|$", text, re.M)
+        for name in re.findall(r"`(\w+)`", row[0])
+    }
+    for column, wanted in enumerate((plain, language)):
+        cells = {name: row[column] for name, row in told.items()}
+        assert wanted == {
+            k: v.strip("`") if v.startswith("`") else json.loads(v) for k, v in cells.items()
+        }
 
 
 COMMANDED = [

@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import logging
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from circuits.parameters import Device, Technology
@@ -135,18 +135,17 @@ def print_plan(
     """Print how many netlists of which kind the plan begins with."""
     import re
     from collections import Counter
+    from importlib import import_module
 
-    from circuits import acam, crossbar, readout
+    from behavioral.layout import CIRCUITS
     from circuits.plan import Job
 
-    adaptive: dict[str, Any] = {"adaptive_lsb": adaptive_lsb}
-    for circuit, characterize, options in (
-        ("acam", acam.characterize, adaptive),
-        ("crossbar", crossbar.characterize, adaptive),
-        ("readout", readout.characterize, {}),
-    ):
+    for circuit in CIRCUITS:
         jobs: list[Job] = []
-        characterize(device, technology, quick=quick, record=jobs, **options)
+        measured = import_module(f"circuits.{circuit}")
+        has_grid = circuit in ("acam", "crossbar")
+        options = {"adaptive_lsb": adaptive_lsb} if has_grid else {}
+        measured.characterize(device, technology, quick=quick, record=jobs, **options)
         kinds = Counter(re.sub(r"[-_ ]?[0-9]+$", "", job.name) for job in jobs)
         for kind, count in kinds.items():
             print(f"{circuit:9} {kind:28} {count:4d} netlists")

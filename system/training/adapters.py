@@ -31,7 +31,7 @@ from system.inference import release_memory
 from system.linear import AnalogLinear
 from system.models.llama import Llama
 from system.models.ops import Activation
-from system.networks import Network, load_network
+from system.networks import Network, known_names, load_network
 from system.quantization import block_scale
 from system.training import naf, networks, pretraining
 from system.training.kept import KeptTraining
@@ -296,7 +296,8 @@ def train_adapter(
         "library_sha256": library.sha256,
         "tokens": plan.steps * plan.length,
     }
-    config = {"model_type": "llama", "base": model, "adapter": {"rank": plan.rank}}
+    base = model if model in known_names() else str(Path(model).resolve())
+    config = {"model_type": "llama", "base": base, "adapter": {"rank": plan.rank}}
     save_adapter(place, config, training.result(), provenance)
     training.kept.remove()
     return place

@@ -162,12 +162,14 @@ def test_finetune_writes_an_adapter_that_infer_reads(quick_library, tmp_path, mo
     tokens = np.random.default_rng(3).integers(0, 48, size=600)
     monkeypatch.setattr(Network, "training_tokens", lambda self: tokens)
     common = ["--library", str(quick_library), "--out", str(tmp_path), "--naf-steps", "2"]
-    assert main(["finetune", str(tmp_path / "tiny"), "--steps", "naf", *common]) == 0
+    monkeypatch.chdir(tmp_path)
+    assert main(["finetune", "./tiny", "--steps", "naf", *common]) == 0
     written = tmp_path / "tiny-naf"
     assert f"{written}: written" in capsys.readouterr().out
     assert sorted(p.name for p in tmp_path.iterdir()) == ["tiny", "tiny-naf"]
     origin = json.loads((written / "provenance.json").read_text())
     assert (len(origin["losses"]), origin["tokens"]) == (2, 512)
+    monkeypatch.chdir(written)  # found from any folder
     network = load_network(str(written), tile_rows=None)
     weight = "model.layers.0.mlp.up_proj.weight"
     change = np.abs(network.model.tensors[weight] - tiny.model.tensors[weight]).max()
