@@ -88,24 +88,24 @@ def compare(
 
 @dataclass(frozen=True)
 class Answer:
-    """A question's tokens and those that float32 answers greedily."""
+    """A question's tokens and those answered greedily."""
 
     prompt: NDArray[np.int64]
     tokens: NDArray[np.int64]
 
 
-def exact_answers(
-    network: Network, exact: Ops, questions: Sequence[str] = QUESTIONS
+def greedy_answers(
+    network: Network, ops: Ops, questions: Sequence[str] = QUESTIONS
 ) -> list[Answer]:
-    """Return what float32 answers by the likeliest token, the end of the text included."""
+    """Return what an arithmetic answers by the likeliest token, the end of the text included."""
     model, template = language_model(network), chat_template(network)
     answers = []
     for question in questions:
         prompt = network.encode(template.render([Message("user", question)]))
         tokens: list[int] = []
-        cache, ids = exact.new_cache(), prompt
+        cache, ids = ops.new_cache(), prompt
         while len(tokens) < ANSWER_TOKENS and not set(tokens[-1:]) & set(model.config.eos_token_id):
-            logits = model.forward(ids[None], exact, cache, last_only=True)[0, -1]
+            logits = model.forward(ids[None], ops, cache, last_only=True)[0, -1]
             tokens.append(int(logits.argmax()))
             ids = np.array(tokens[-1:])
         answers.append(Answer(prompt, np.array(tokens)))
@@ -152,7 +152,7 @@ class Examination:
         }
         self.exact = FloatOps(published_tensors(network))
         asks = network.checkpoint.chat_template is not None
-        self.answers = exact_answers(network, self.exact) if asks else []
+        self.answers = greedy_answers(network, self.exact) if asks else []
 
     def measure(self, ops: Ops, label: str) -> dict[str, Any]:
         """Return the nearness by text, and the share of answers kept, if any are asked."""

@@ -69,7 +69,7 @@ def test_an_answer_is_kept_if_greedy_decoding_gives_it(kind, monkeypatch):
     network = small()
     exact, ops = FloatOps(network.model.tensors), kind(network.model.tensors)
     questions = quality.QUESTIONS[:4]
-    answers = quality.exact_answers(network, exact, questions)
+    answers = quality.greedy_answers(network, exact, questions)
     said = [
         [
             "".join(generate(network, o, f"{question}<|endoftext|>answer: ", tokens=5))
