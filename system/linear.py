@@ -98,6 +98,9 @@ class AnalogLinear:
         self.arrays = [self._program_tile(w[t], rows, i) for i, t in enumerate(self.tiles)]
         if self.mapping.output_trim and rows is not None:
             self.spec = self.spec.trimmed(self._mean_errors(w, rows))
+        elif self.mapping.ground_trim:
+            ground = [self.ground(w[part]) * self.spec.gain for part in self.tiles]
+            self.spec = self.spec.trimmed(np.stack(ground))
         self._stack = self._stacked()
         self.units = self._program_units()
         fine = self.spec.fine
@@ -146,6 +149,11 @@ class AnalogLinear:
             tiles=1 if self.digital_sum else len(self.tiles),
             keep_devices=self.hardware.keep_devices,
         )
+
+    def ground(self, w: Float) -> Float:
+        """Return what the virtual ground of their read-out adds to columns w (rows, out)."""
+        ground: Float = np.float32(-self.hardware.crossbar.rest) * w.sum(axis=0)
+        return ground
 
     def _mean_errors(self, w: Float, rows: Float) -> Float:
         """Measure the mean error (tiles, out) of every column over drives, in units of y."""

@@ -140,12 +140,15 @@ class PartLinear(AnalogLinear):
 
     def _read(self, driven: Float, tile: int, columns: slice, first: int, out: Float) -> None:
         if self._is_on("crossbars"):
-            super()._read(driven, tile, columns, first, out)
-        elif self._is_on("codes"):
+            return super()._read(driven, tile, columns, first, out)
+        if self._is_on("codes"):
             np.matmul(driven, self._targets[tile][0][:, columns], out=out)
         else:
             exact = self._weight[columns, self.tiles[tile]] / self.spec.gain[columns, None]
             np.matmul(driven, exact.T, out=out)
+        if self.mapping.ground_trim:  # the spec takes off what is not there
+            out += self.ground(self._targets[tile][0][:, columns])
+        return None
 
     def _convert_sum(self, driven: list[Float]) -> Float:
         if self._converts():

@@ -80,6 +80,11 @@ class Mapping:
         read-out stage of higher gain, whose range ends this many standard deviations from the mean
         of the column's outputs. Its code is taken where the first unit says that the output is
         inside (gain ranging). With activations that become flat only the upper end is nearer.
+    ground_trim : bool
+        Amplifiers have finite gain, so the virtual ground of a read-out lies off v_cm. Each column
+        then has a constant: this offset, known from the library, times the sum of its weights. It
+        is taken off by the ends of the column's read-out range and its bias. It is little next to
+        full drive, but a tenth of what the small inputs of language models make.
     output_trim : bool
         After programming, the mean error of each column over the recorded inputs of its layer is
         measured on the chip, once, and taken off by the offset of its read-out (and of the bias):
@@ -115,6 +120,7 @@ class Mapping:
     output_lift: float = 0.0
     line_start: float = 0.0
     output_fine: float = 0.0
+    ground_trim: bool = False
     output_trim: bool = False
     output_copies: int = 1
     product_copies: int = 1

@@ -160,6 +160,22 @@ def test_a_trimmed_chip_has_no_mean_error_on_recorded_inputs(real, sums):
     assert means[1] < 0.5 * means[0]
 
 
+@pytest.mark.parametrize("sums", ["current", "digital"])
+@pytest.mark.parametrize("activation", [None, "silu"])
+def test_the_constant_of_the_virtual_ground_is_taken_off(real, sums, activation):
+    """Inputs of a fiftieth of the DAC's range, codes of 12 bits: the offset is what is left."""
+    means, few = [], np.concatenate([X, X / 50])
+    for trim in (False, True):
+        mapping = dataclasses.replace(
+            COLUMN, ground_trim=trim, partial_sums=sums, input_bits=12, output_bits=12
+        )
+        _, layer = layers(real, mapping, activation, BIAS)
+        wanted = few @ WEIGHT.T + BIAS
+        wanted = wanted if activation is None else wanted * expit(wanted)
+        means.append(np.abs((layer.forward(few) - wanted)[len(X) :].mean(axis=0)).mean())
+    assert means[1] < 0.3 * means[0]
+
+
 def test_headroom_lets_predistortion_reach_the_largest_weights():
     """Oracle: the quantised layer; 300 rows on a bit line of 10 ohm per cell."""
     library, worst = make_library(column__r_wire_ohm_per_cell="10"), {}

@@ -14,7 +14,10 @@ from system.parts import EVERYTHING, LINEAR, PARTS, ExactSoftmax, PartOps, Parts
 from tests.system.tiny_llama import tiny_network
 
 # A second range, input scales and smoothing, as SmolLM2 has them.
-CHOICES = {"input_blocks": True, "smoothing": 0.65, "output_fine": 2.5, "line_start": 0.4}
+CHOICES = {
+    "input_blocks": True, "smoothing": 0.65, "output_fine": 2.5, "line_start": 0.4,
+    "ground_trim": True,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
