@@ -288,7 +288,7 @@ def _default_mapping(checkpoint: Checkpoint) -> dict[str, Any]:
         return {}
     if kind in KINDS:  # chosen on images that calibrate: docs/cnn.md
         return {"weight_scale": "column", "line_start": 0.4}
-    return {
+    language = {
         "weight_scale": "column",
         "output_range": "column",
         "weight_headroom": 0.2,
@@ -300,6 +300,14 @@ def _default_mapping(checkpoint: Checkpoint) -> dict[str, Any]:
         "output_fine": 2.5,
         "output_copies": 2,
         "product_copies": 2,
+    }
+    if kind != "llama":
+        return language
+    return language | {  # chosen on development text: docs/language-models.md
+        "ground_trim": True,
+        "output_copies": 4,
+        "product_copies": 4,
+        "layers": {"*.down_proj": {"input_bits": 10}},
     }
 
 
