@@ -1,7 +1,8 @@
 """How the ranges of a language model were chosen, and where its loss comes from.
 
 Everything here is scored on the development text: the last tenth of the training text, on which
-no range is measured and which no other command scores. One part of the analog model is on at a
+no range is measured and which no other command scores. Printed are perplexity and KL(float32 || it)
+in nats, which tells two settings apart on fewer tokens. One part of the analog model is on at a
 time; the others are exact, so that a setting of the outputs costs seconds instead of minutes.
 
     python benchmarks/choose_ranges.py parts --library library.h5
@@ -20,8 +21,10 @@ from circuits.errors import NldpeError
 from system.commands.options import mapping_overrides
 from system.hardware import Chip
 from system.models.ops import FloatOps
-from system.networks import Network, load_network
+from system.networks import Network, Samples, load_network
 from system.parts import EVERYTHING, LINEAR, PARTS, PartOps, Parts
+from system.quality import Nearness
+from system.quality import compare as nearness
 
 KINDS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "lm_head")
 SETTINGS = (
@@ -36,14 +39,15 @@ SETTINGS = (
     "output_fine=2",
     "output_fine=3.5",
     "output_copies=1",
-    "output_copies=4",
+    "output_copies=2",
 )
 
 
 def attribute(network: Network, library: Library, windows: int, chips: int) -> None:
     """Print the perplexity with one part on at a time, and with the layers of one kind."""
-    samples = network.development_samples(windows)
-    print(f"float {network.score(FloatOps(network.model.tensors), samples):.2f}", flush=True)
+    exact = FloatOps(network.model.tensors)
+    inputs = network.development_samples(windows).inputs
+    print(f"float {network.score(exact, Samples(inputs, None)):.2f}", flush=True)
     parts = [*(Parts.of([part]) for part in PARTS), EVERYTHING]
     parts += [Parts.of(LINEAR, kind) for kind in KINDS]
     for noise in ("frozen", "none"):
@@ -51,19 +55,25 @@ def attribute(network: Network, library: Library, windows: int, chips: int) -> N
             ops = PartOps(network, library, Chip(0, index, noise))
             for ops.switch.parts in parts:
                 start = time.perf_counter()
-                found, seconds = network.score(ops, samples), time.perf_counter() - start
-                line = f"{noise} chip {index} {ops.switch.parts!s:40s} {found:6.2f}"
+                found = nearness(network, ops, exact, inputs, "")
+                seconds = time.perf_counter() - start
+                line = f"{noise} chip {index} {ops.switch.parts!s:40s} {_text(found)}"
                 print(f"{line}  ({seconds:.0f} s)", flush=True)
 
 
 def compare(network: Network, library: Library, parts: Parts, windows: int, chips: int) -> None:
     """Print the perplexity of noisy chips with these parts on and all else exact."""
-    samples = network.development_samples(windows)
+    inputs = network.development_samples(windows).inputs
+    exact = FloatOps(network.model.tensors)
     for index in range(chips):
         ops = PartOps(network, library, Chip(0, index))
         ops.switch.parts = parts
-        print(f"{network.score(ops, samples):6.2f}", end=" ", flush=True)
+        print(_text(nearness(network, ops, exact, inputs, "")), end="  ", flush=True)
     print()
+
+
+def _text(found: Nearness) -> str:
+    return f"{found.perplexity:6.2f} (KL {found.divergence:.4f})"
 
 
 def main() -> None:

@@ -146,8 +146,9 @@ def find_key(key: str) -> Alias:
     """
     if key in ALIASES:
         return ALIASES[key]
-    choices = [f"map.{name}" for name in Mapping().to_dict()]
-    if key in choices:
+    choices = [f"map.{name}" for name in Mapping().to_dict() if name != "layers"]
+    parts = key.split(".")
+    if parts[0] == "map" and f"map.{parts[-1]}" in choices:  # between them: names of layers
         return Alias((key,), key, key)
     known = list(parameter_keys())
     found = [name for name in known if name == key or name.endswith("." + key)]

@@ -73,6 +73,13 @@ def test_every_short_key_sets_something_that_exists():
                 assert find_key(target).targets == (target,)
 
 
+def test_an_axis_may_be_a_choice_of_some_layers():
+    (point,) = grid(["a"], read_axes(["map.*.down_proj.input_bits=10"]))
+    assert point.mapping(Conditions()) == {"*.down_proj.input_bits": 10}
+    with pytest.raises(ParameterError, match="unknown key"):
+        find_key("map.layers")
+
+
 def test_a_grid_has_every_combination_and_the_last_axis_runs_fastest():
     points = grid(["a", "b"], read_axes(["bits=6,8", "rows=64,128"]))
     assert [(p.model, *p.values) for p in points][:3] == [
