@@ -64,7 +64,7 @@ install-dev: .venv/.dev simulator npm  ## the same with training, tests and lint
 
 .venv/.dev: .venv/.base
 	@echo "Installing torch (training), transformers (as a reference in tests), pytest and the linters."
-	@$(PIP) --editable '.[train,dev,oracle]'
+	@$(PIP) --editable '.[train,dev,oracle,cluster]'
 	@# An oracle for wires; its drawing half would need cairo.
 	@$(PIP) --no-deps badcrossbar pathvalidate
 	@touch $@

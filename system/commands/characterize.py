@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from circuits.parameters import Device, Technology
 
 SHOWN_FAILURES = 3
@@ -32,6 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_corner(parser)
     parser.add_argument("--out", default="library.h5", metavar="FILE.h5")
     parser.add_argument("--workers", type=count, help="ngspice processes (default: all cores)")
+    parser.add_argument(
+        "--cluster", metavar="ADDRESS",
+        help="simulate on the workers of a dask scheduler, tcp://HOST:8786 (extra: cluster)",
+    )  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="a coarse plan, for trying things out")
     parser.add_argument(
         "--adaptive", type=float, nargs="?", const=0.1, metavar="LSB",
@@ -93,12 +99,12 @@ def run(args: argparse.Namespace) -> int:
         "What was simulated before comes from the cache; Ctrl-C loses nothing that is finished.",
         flush=True,
     )
-    with few_failures():
+    with few_failures(), executor_of(args.cluster) as executor:
         library = Library.from_spice(
             device, technology, quick=args.quick, samples=args.monte_carlo,
             adaptive_lsb=args.adaptive,
             corners={corner.name: corner.apply(base) for corner in corners},
-            workers=args.workers, progress="ngspice",
+            workers=args.workers, executor=executor, progress="ngspice",
         )  # fmt: skip
     library.to_hdf5(out)
     if args.adaptive is not None:
@@ -106,6 +112,15 @@ def run(args: argparse.Namespace) -> int:
         print("conductances of ACAM thresholds and cell table: {}, {}".format(*sizes))
     print(f"{out}: written in {perf_counter() - start:.1f} s, sha256 {library.sha256[:16]}...")
     return 0
+
+
+def executor_of(address: str | None) -> contextlib.AbstractContextManager[Executor | None]:
+    """Return a cluster's executor, or none for processes of this machine."""
+    if address is None:
+        return contextlib.nullcontext()
+    from circuits.cluster import cluster_executor
+
+    return cluster_executor(address)
 
 
 @contextlib.contextmanager
