@@ -33,22 +33,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _action(actions: Any, name: str, text: str) -> argparse.ArgumentParser:
-    from system.commands.options import DEFAULT_LIBRARY, count
+    from system.commands.options import DEFAULT_LIBRARY, add_cluster, count
 
     parser: argparse.ArgumentParser = actions.add_parser(name, help=text, description=text)
     parser.add_argument("--library", default=DEFAULT_LIBRARY, metavar="FILE.h5")
     parser.add_argument("--workers", type=count, help="ngspice processes (default: all cores)")
+    add_cluster(parser)
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
     """Carry out the action."""
-    from system.commands.options import load_library, output_file, picture_file
+    from system.commands.options import executor_of, load_library, output_file, picture_file
 
     plot = picture_file(args.plot, "--plot") if getattr(args, "plot", None) else None
     csv = output_file(args.csv, "--csv") if getattr(args, "csv", None) else None
     library = load_library(args.library)
-    options = {"workers": args.workers, "progress": "ngspice"}
+    with executor_of(args.cluster) as executor:
+        options = {"workers": args.workers, "executor": executor, "progress": "ngspice"}
+        _measure(args, library, plot, csv, options)
+    return 0
+
+
+def _measure(
+    args: argparse.Namespace, library: Library, plot: Any, csv: Any, options: dict[str, Any]
+) -> None:
     if args.action == "unit":
         _run_unit(args, library, plot, csv, options)
     elif args.action == "sense":
@@ -63,7 +72,6 @@ def run(args: argparse.Namespace) -> int:
         if plot:
             match_lines.draw(library, history, lines, plot)
             print(f"plot: {plot}")
-    return 0
 
 
 def _run_unit(

@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor
-
     from circuits.parameters import Device, Technology
 
 SHOWN_FAILURES = 3
@@ -18,7 +16,7 @@ SHOWN_FAILURES = 3
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    from system.commands.options import count
+    from system.commands.options import add_cluster, count
 
     parser.add_argument(
         "--device", default="taox", metavar="NAME|FILE.toml", help="RRAM card (default: taox)"
@@ -34,10 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_corner(parser)
     parser.add_argument("--out", default="library.h5", metavar="FILE.h5")
     parser.add_argument("--workers", type=count, help="ngspice processes (default: all cores)")
-    parser.add_argument(
-        "--cluster", metavar="ADDRESS",
-        help="simulate on the workers of a dask scheduler, tcp://HOST:8786 (extra: cluster)",
-    )  # fmt: skip
+    add_cluster(parser)
     parser.add_argument("--quick", action="store_true", help="a coarse plan, for trying things out")
     parser.add_argument(
         "--adaptive", type=float, nargs="?", const=0.1, metavar="LSB",
@@ -77,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     from behavioral.library import Library
     from circuits.corners import Corner, read_corners
     from circuits.parameters import load_parameters
-    from system.commands.options import output_file
+    from system.commands.options import executor_of, output_file
 
     out = output_file(args.out, "--out")
     device, technology = load_parameters(args.device, args.technology, args.overrides)
@@ -112,15 +107,6 @@ def run(args: argparse.Namespace) -> int:
         print("conductances of ACAM thresholds and cell table: {}, {}".format(*sizes))
     print(f"{out}: written in {perf_counter() - start:.1f} s, sha256 {library.sha256[:16]}...")
     return 0
-
-
-def executor_of(address: str | None) -> contextlib.AbstractContextManager[Executor | None]:
-    """Return a cluster's executor, or none for processes of this machine."""
-    if address is None:
-        return contextlib.nullcontext()
-    from circuits.cluster import cluster_executor
-
-    return cluster_executor(address)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import argparse
 import math
 import sys
 import tempfile
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from system.files import write_json as write_json
 from system.files import write_text as write_text
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from behavioral.library import Library
     from system.inference import Execution
     from system.networks import Network
@@ -39,6 +42,23 @@ def _whole(text: str, least: int) -> int:
     if value < least:
         raise argparse.ArgumentTypeError(f"{value} is too small; permitted: {least} or more")
     return value
+
+
+def add_cluster(parser: argparse.ArgumentParser) -> None:
+    """Declare where netlists may be simulated."""
+    parser.add_argument(
+        "--cluster", metavar="ADDRESS",
+        help="simulate on the workers of a dask scheduler, tcp://HOST:8786 (extra: cluster)",
+    )  # fmt: skip
+
+
+def executor_of(address: str | None) -> AbstractContextManager[Executor | None]:
+    """Return a cluster's executor, or none for processes of this machine."""
+    if address is None:
+        return nullcontext()
+    from circuits.cluster import cluster_executor
+
+    return cluster_executor(address)
 
 
 def temperature(text: str) -> float:
