@@ -67,7 +67,7 @@ def test_the_table_of_the_mapping_gives_the_defaults():
     }
     for column, wanted in enumerate((plain, language)):
         cells = {name: row[column] for name, row in told.items()}
-        assert wanted == {
+        assert {k: v for k, v in wanted.items() if k != "layers"} == {
             k: v.strip("`") if v.startswith("`") else json.loads(v) for k, v in cells.items()
         }
 
