@@ -31,6 +31,7 @@ RESNET8: dict[str, Any] = {
     "model_type": "resnet", "blocks": [1, 1, 1], "widths": [16, 32, 64], "shortcut": "padding",
     **_IMAGES,
 }  # fmt: skip
+RESNET20: dict[str, Any] = RESNET8 | {"blocks": [3, 3, 3]}
 SENET: dict[str, Any] = {
     "model_type": "efficientnet", "stem": 16, "head": 128, "stem_stride": 1,
     "stages": [

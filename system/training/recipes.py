@@ -192,6 +192,12 @@ class Resnet8(_PhotoDigits):
     name, config = "resnet8-photo-digits", convnets.RESNET8
 
 
+class Resnet20(_PhotoDigits):
+    """ResNet-20 on digits on photographs."""
+
+    name, config = "resnet20-photo-digits", convnets.RESNET20
+
+
 class Senet(_PhotoDigits):
     """A small network with squeeze-and-excite and swish on digits on photographs."""
 
@@ -200,7 +206,9 @@ class Senet(_PhotoDigits):
 
 
 Recipe = LenetMnist | LlamaAusten | _PhotoDigits
-RECIPES: dict[str, type[Recipe]] = {r.name: r for r in (LenetMnist, LlamaAusten, Resnet8, Senet)}
+RECIPES: dict[str, type[Recipe]] = {
+    r.name: r for r in (LenetMnist, LlamaAusten, Resnet8, Resnet20, Senet)
+}
 
 
 def finetune(model: str, steps: list[str], plan: Plan) -> list[Path]:

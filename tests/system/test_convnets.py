@@ -15,6 +15,7 @@ from system.training import convnets, naf, networks
 from tests.behavioral.standin import make_library
 
 CONFIGS = {"resnet": convnets.RESNET8, "se": convnets.SENET}
+DEEP = CONFIGS | {"resnet20": convnets.RESNET20}
 
 
 def some_images(count: int) -> np.ndarray:
@@ -31,10 +32,10 @@ def test_the_blend_is_the_distance_of_patch_and_digit():
     np.testing.assert_array_equal(found[:, 2:30, 2:30], inner)
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", DEEP)
 def test_both_forms_of_a_network_agree(name):
     """Float32 sums in two orders: 1e-4 of the largest logit."""
-    config, images = CONFIGS[name], some_images(4)
+    config, images = DEEP[name], some_images(4)
     parameters = convnets.initial(config, 3)
     model = KINDS[config["model_type"]].build(config, naf.arrays(parameters))
     wanted = model.forward(images, FloatOps(model.tensors))
