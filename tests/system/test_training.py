@@ -35,7 +35,7 @@ def digits():
 
 @pytest.fixture(scope="module")
 def trained(digits):
-    return pretraining.train_lenet(*digits, steps=150, seed=0)
+    return pretraining.train_lenet(*digits, steps=100, seed=0)
 
 
 def noisy_ops(parameters, images, library, noise) -> naf.NoisyOps:
@@ -118,7 +118,7 @@ def test_the_backward_of_attention_is_torchs_own(library):
 
 
 def test_noise_aware_fine_tuning_lowers_the_noisy_loss(trained, digits, library):
-    """Eighty steps from a network of 150; the loss of a chip never seen, on images never seen."""
+    """Forty steps from a network of 100; the loss of a chip never seen, on images never seen."""
     mnist = datasets.mnist()
     images, labels = mnist.test_images[:600], torch.from_numpy(mnist.test_labels[:600].astype(int))
     x = torch.from_numpy(images[:, None].astype(np.float32) / 255)
@@ -136,8 +136,8 @@ def test_noise_aware_fine_tuning_lowers_the_noisy_loss(trained, digits, library)
         )
 
     before = loss()
-    maker = naf.ChipMaker(parameters, measure, library, Mapping(), seed=9, refresh=2)
-    naf.tune_lenet(parameters, *digits, maker, steps=80, seed=9)
+    maker = naf.ChipMaker(parameters, measure, library, Mapping(), seed=9, refresh=3)
+    naf.tune_lenet(parameters, *digits, maker, steps=40, seed=9)
     assert loss() < 0.95 * before
 
 
