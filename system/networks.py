@@ -296,6 +296,7 @@ def _default_mapping(checkpoint: Checkpoint) -> dict[str, Any]:
         "input_blocks": True,
         "block_norm": 0.5,
         "output_margin": 0.5,
+        "ground_trim": True,
         "line_start": 0.4,
         "output_fine": 2.5,
         "output_copies": 2,
@@ -304,7 +305,6 @@ def _default_mapping(checkpoint: Checkpoint) -> dict[str, Any]:
     if kind != "llama":
         return language
     return language | {  # chosen on development text: docs/language-models.md
-        "ground_trim": True,
         "output_copies": 4,
         "product_copies": 4,
         "layers": {"*.down_proj": {"input_bits": 10}},
