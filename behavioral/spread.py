@@ -16,6 +16,7 @@ from behavioral.kernels import crossbar as kernels
 
 Float32 = NDArray[np.float32]
 
+WORTH = 32  # rows times columns spared, for each row, below which picking rows costs more
 ERROR = 0.01  # of a variance, rms over outputs and typical inputs: 0.5 % of the deviation
 
 
@@ -25,14 +26,14 @@ class Spread:
 
     Attributes
     ----------
-    own : (own,) int64 array
+    own : (own,) uint32 array
         Rows of the array that have a row of the matrix to themselves.
     weights : (rows,) float32 array
         What the squares of the other rows enter the last row of the matrix with; 0 for own rows.
     matrix : (own, or own + 1 where rows are shared; cols) float32 array
     """
 
-    own: NDArray[np.int64]
+    own: NDArray[np.uint32]
     weights: Float32
     matrix: Float32
 
@@ -47,19 +48,20 @@ class Spread:
         x : (samples, rows) float32 array
             Typical inputs.
         tiles : int
-                How many arrays are summed: their errors are independent, so each may have more.
+            How many arrays are summed: their errors are independent, so each may have more.
             0: none may have any.
         """
         square = np.square(x, dtype=float)
         mean = variance.mean(axis=1, dtype=float) if variance.size else np.zeros(len(variance))
+        rows = np.arange(len(mean), dtype=np.uint32)
         drive, fourth = square.mean(axis=0), np.square(square).mean(axis=0)
         error = fourth * variance.var(axis=1, dtype=float) if variance.size else mean
         rising = np.argsort(error, kind="stable")
         most = ERROR**2 * tiles * float(drive @ mean) ** 2
         shared = rising[: np.searchsorted(np.cumsum(error[rising]), most, side="right")]
-        if len(shared) < 2:
-            return cls(np.arange(len(mean)), np.zeros(len(mean), np.float32), variance)
-        own = np.setdiff1d(np.arange(len(mean)), shared)
+        if len(shared) < 2 or len(shared) * variance.shape[1] < WORTH * len(mean):
+            return cls(rows, np.zeros(len(mean), np.float32), variance)
+        own = np.setdiff1d(rows, shared).astype(np.uint32)
         weights = np.zeros(len(mean), np.float32)
         weights[shared] = mean[shared]
         part = drive[shared] @ variance[shared].astype(float)

@@ -127,7 +127,7 @@ class TorchLinear(AnalogLinear):
     def _variance(self, tile: int, spread: Spread, direct: Tensor) -> Tensor:
         """Do `Spread.variance`."""
         squares = direct.square()
-        parts = squares[:, self._on_device(f"own{tile}", lambda: spread.own)]
+        parts = squares[:, self._on_device(f"own{tile}", lambda: spread.own.astype(np.int64))]
         if spread.parts > len(spread.own):
             shared = squares @ self._on_device(f"weights{tile}", lambda: spread.weights)
             parts = torch.cat([parts, shared[:, None]], dim=1)

@@ -213,7 +213,7 @@ def square(driven, first, own, weights, out, place):
     driven : (samples, inputs) float32 array
     first : int
         Number of the first input of the array in ``driven``.
-    own : (own,) int64 array
+    own : (own,) uint32 array
         Rows whose squares are wanted one by one.
     weights : (rows,) float32 array
         Weights of the sum over all other rows, 0 at own ones.
@@ -222,11 +222,14 @@ def square(driven, first, own, weights, out, place):
         not an own one.
     place : int
     """
-    summed = own.size < weights.size
+    rows = weights.size
     for m in range(driven.shape[0]):
+        sample, squares = driven[m, first : first + rows], out[m, place : place + own.size + 1]
+        if own.size == rows:
+            for i in range(rows):
+                squares[i] = sample[i] * sample[i]
+            continue
         for k in range(own.size):
-            v = driven[m, first + own[k]]
-            out[m, place + k] = v * v
-        if summed:
-            sample = driven[m, first : first + weights.size]
-            out[m, place + own.size] = _shared_square(sample, weights)
+            v = sample[own[k]]
+            squares[k] = v * v
+        squares[own.size] = _shared_square(sample, weights)
