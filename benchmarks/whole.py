@@ -1,0 +1,72 @@
+"""Whole networks with noise against their own float32, in turn within one run, one thread.
+
+    python -m benchmarks.whole lenet-mnist llama-austen smollm2-135m --library library.h5
+
+Processor time of forward passes; the chip is programmed before. Ratios of the best runs, and of
+the medians: on a machine that changes its pace they differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from behavioral.library import Library
+from behavioral.threads import one_blas_thread
+from benchmarks.timing import repeated, seconds
+from circuits.errors import NldpeError
+from system.engine import make_ops
+from system.hardware import Chip
+from system.models.bert import Bert
+from system.models.language import LanguageModel
+from system.models.ops import FloatOps
+from system.networks import load_network
+
+NOISES = ("frozen", "per-read")
+
+
+def measure(name: str, library: Library, samples: int, tokens: int, rounds: int) -> str:
+    """Return one line of the table."""
+    network = load_network(name, tile_rows=library.technology.column.rows)
+    model, inputs = network.model, network.samples(samples).inputs
+    if isinstance(model, (LanguageModel, Bert)):
+        inputs = inputs[:, :tokens]
+    ops = [FloatOps(model.tensors)]
+    ops += [make_ops(network, library, "noisy", Chip(noise=noise)) for noise in NOISES]
+    runs = [lambda arithmetic=arithmetic: model.forward(inputs, arithmetic) for arithmetic in ops]
+    calls = [repeated(run) for run in runs]  # programs and compiles too
+    spent = [[seconds(*job) for job in zip(runs, calls, strict=True)] for _ in range(rounds)]
+    best = np.min(spent, axis=0)
+    middle = [statistics.median(column) for column in zip(*spent, strict=True)]
+    ratios = [f"{best[i] / best[0]:.2f} / {middle[i] / middle[0]:.2f}" for i in range(1, len(runs))]
+    shape = " x ".join(str(size) for size in inputs.shape)
+    return f"| {name}, {shape} | {' | '.join(ratios)} | {best[0]:.3g} s |"
+
+
+def main() -> int:
+    """Read the command line, print the table."""
+    parser = argparse.ArgumentParser(description=str(__doc__).split("\n", 1)[0])
+    parser.add_argument("networks", nargs="+")
+    parser.add_argument("--library", required=True, type=Path)
+    parser.add_argument("--samples", type=int, default=64, help="inputs of a pass (default: 64)")
+    parser.add_argument("--tokens", type=int, default=64, help="of a text (default: 64)")
+    parser.add_argument("--rounds", type=int, default=7)
+    given = parser.parse_args()
+    library = Library.from_hdf5(given.library)
+    print("| network, inputs | frozen: best / median | per read | float32 |\n|---|---|---|---|")
+    try:
+        for name in given.networks:
+            with one_blas_thread():
+                print(measure(name, library, given.samples, given.tokens, given.rounds), flush=True)
+    except NldpeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
