@@ -19,7 +19,7 @@ G = np.array([1e-7, 5e-6, 80e-6])
 def lower_bound(technology, spice_cache):
     """Return thresholds (3,) [V] and overlap (3, offsets) of the lower half."""
     bench = acam.SearchBench(DEVICE, technology, {"cache": spice_cache})
-    found = acam._measure_bound(bench, "lower", G, np.empty(0), True)
+    found = acam._measure_bound(acam.Thresholds(bench), "lower", G, np.empty(0), True)
     return found["lower_v"], found["lower_overlap"]
 
 

@@ -14,9 +14,9 @@ G = np.array([12e-6])
 
 @pytest.fixture(scope="module")
 def found(spice_cache):
-    bench = acam.SearchBench(DEVICE, TECHNOLOGY, {"cache": spice_cache})
+    known = acam.Thresholds(acam.SearchBench(DEVICE, TECHNOLOGY, {"cache": spice_cache}))
     bounds = (
-        acam._measure_bound(bench, half, G, np.empty(0), False)[f"{half}_v"] for half in acam.HALVES
+        acam._measure_bound(known, half, G, np.empty(0), False)[f"{half}_v"] for half in acam.HALVES
     )
     return sense.measure(DEVICE, TECHNOLOGY, G, *bounds, cache=spice_cache)
 

@@ -131,7 +131,10 @@ def test_arguments_out_of_range_end_with_the_usage(arguments, capsys):
         (["infer", LENET, "--map", "slices"], "not of the form KEY=VALUE"),
         (["infer", LENET, "--map", "slice=1"], "unknown mapping key 'slice'"),
         (["infer", LENET, "--map", "fc*.slice=1"], "unknown mapping key 'layers.fc*.slice'"),
-        (["infer", LENET, "--map", "fd*.slices=1"], "no layer of lenet-mnist is called 'fd*'"),
+        (
+            ["infer", LENET, "--map", "fd*.slices=1"],
+            "is called 'fd*'; nearest: fc3",
+        ),
         (["infer", LENET, "--map", "slices=two"], "wanted a value like 2"),
         (["infer", LENET, "--map", "predistort=1"], "wanted a value like True"),
         (["infer", LENET, "--data", "/etc"], "has no train-images-idx3-ubyte"),

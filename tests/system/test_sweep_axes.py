@@ -41,7 +41,7 @@ def test_a_range_is_evenly_spaced(low, width, count):
         ("bit=6", "nearest: bits"),
         ("wire-om=1", "nearest: wire-ohm"),
         ("map.slice=1", "nearest: map.slices"),
-        ("r_wire_ohm=1", "r_wire_ohm_per_cell"),
+        ("r_wire_ohm=1", "nearest: wire-ohm"),
         ("name=a", "ambiguous: device.name, technology.name"),
         ("bits", "write KEY=VALUES"),
         ("bits=6,,7", "a value is missing"),
