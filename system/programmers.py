@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from typing import Any
 
-import numba
 import numpy as np
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from system.calibration import Ranges
 from system.chip_store import ChipStore
 from system.engine import AnalogOps
 from system.hardware import Chip, Hardware
 from system.models.language import TextModel
 from system.models.ops import Activation, Array, FloatOps
+from system.processes import in_processes
 
+Task = tuple[str, Activation, dict[str, Array], Ranges]
 _here: dict[str, Any] = {}  # what a worker process programs with
 
 
@@ -37,48 +37,38 @@ def program_ahead(ops: AnalogOps, model: TextModel, workers: int) -> None:
     """Program the layers that the store of `ops` does not keep yet, each in one of `workers`.
 
     Which process programs a layer does not change a bit of it.
+
+    Raises
+    ------
+    SimulationError
+        A process was killed.
     """
     store = ops.store
     assert store is not None
     asked = Layers(model.tensors)
     model.forward(np.zeros((1, 1), np.int64), asked)
-    missing = [
-        (name, activation)
+    missing: list[Task] = [
+        (name, activation, *ops.parts(name))
         for name, activation in asked.found.items()
         if not store.keeps(f"{name}.{activation}", ops.decisive(name))
     ]
     if not missing:
         return
-    pool = ProcessPoolExecutor(
-        min(workers, len(missing)),
-        mp_context=get_context("spawn"),
-        initializer=_start,
-        initargs=(ops.hardware, ops.chip, store),
+    done = in_processes(
+        _program, missing, min(workers, len(missing)), _begin, ops.hardware, ops.chip, store
     )
-    with pool:
-        jobs = [
-            pool.submit(_program, name, activation, *ops.parts(name))
-            for name, activation in missing
-        ]
-        bar = tqdm(as_completed(jobs), "programming", len(jobs), unit="layer", disable=None)
-        try:
-            for job in bar:
-                job.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    for _ in tqdm(done, "programming", len(missing), unit="layer", disable=None):
+        pass
 
 
-def _start(hardware: Hardware, chip: Chip, store: ChipStore) -> None:
-    """Set a worker up: one thread."""
-    numba.set_num_threads(1)
+def _begin(hardware: Hardware, chip: Chip, store: ChipStore) -> None:
+    """Keep what all layers of a chip have in common in this process."""
     _here.update(hardware=hardware, chip=chip, store=store, limit=threadpool_limits(1))
 
 
-def _program(
-    name: str, activation: Activation, tensors: dict[str, Array], ranges: dict[str, Any]
-) -> None:
+def _program(task: Task) -> None:
     """Program one layer and keep it."""
+    name, activation, tensors, ranges = task
     ops = AnalogOps(tensors, ranges, _here["hardware"], _here["chip"])
     ops.store = _here["store"]
     ops.layer(name, activation)

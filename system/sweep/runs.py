@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
-import signal
-import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
 from behavioral.library import Library
-from circuits.errors import FormatError, NldpeError, SimulationError
+from circuits.errors import FormatError, NldpeError
 from circuits.parameters import Device, Technology
+from system.processes import in_processes
 from system.sweep.scoring import Task, perform
 
 
@@ -96,24 +91,7 @@ def execute(tasks: Sequence[Task], workers: int) -> Iterator[tuple[Task, dict[st
         for task in tasks:
             yield task, _attempt(task)
         return
-    pool = ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
-    )
-    try:
-        futures = {pool.submit(_attempt, task): task for task in tasks}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
-    except BrokenProcessPool:
-        raise SimulationError(
-            "a worker process was killed, for lack of memory perhaps; finished points are kept: "
-            "run the same command again, with fewer --workers"
-        ) from None
-    except BaseException:
-        for child in multiprocessing.active_children():
-            child.terminate()
-        raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    yield from in_processes(_attempt, tasks, workers)
 
 
 def _attempt(task: Task) -> dict[str, Any] | str:
@@ -121,15 +99,3 @@ def _attempt(task: Task) -> dict[str, Any] | str:
         return perform(task)
     except NldpeError as error:
         return str(error)
-
-
-def _start_worker() -> None:
-    """Leave interrupts and progress bars to the parent, and compute on one thread."""
-    import numba
-    from tqdm import tqdm
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    numba.set_num_threads(1)
-    tqdm.set_lock(threading.RLock())  # its own would leak a semaphore when the process is ended
-    tqdm.__init__ = partialmethod(tqdm.__init__, disable=True)
