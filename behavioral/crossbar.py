@@ -359,7 +359,7 @@ class CrossbarModel:
             terms = np.ascontiguousarray(found.terms[:, columns])
             kernels.correct(out, driven, found.common, terms)
         if array.spread is not None:
-            variance = array.spread.squares(driven) @ array.spread.matrix[:, columns]
+            variance = array.spread.variance(driven, columns)
             add_read_noise(out, variance, seed, columns.start, first_sample)
 
     def _count(self, outside: int, x: Float32) -> None:

@@ -51,18 +51,19 @@ class Spread:
             How many arrays are summed: their errors are independent, so each may have more.
             0: none may have any.
         """
+        rows, weights = np.arange(len(variance), dtype=np.uint32), np.zeros(len(variance), "f4")
+        if not variance.size:
+            return cls(rows, weights, variance)
         square = np.square(x, dtype=float)
-        mean = variance.mean(axis=1, dtype=float) if variance.size else np.zeros(len(variance))
-        rows = np.arange(len(mean), dtype=np.uint32)
+        mean = variance.mean(axis=1, dtype=float)
         drive, fourth = square.mean(axis=0), np.square(square).mean(axis=0)
-        error = fourth * variance.var(axis=1, dtype=float) if variance.size else mean
+        error = fourth * variance.var(axis=1, dtype=float)
         rising = np.argsort(error, kind="stable")
         most = ERROR**2 * tiles * float(drive @ mean) ** 2
         shared = rising[: np.searchsorted(np.cumsum(error[rising]), most, side="right")]
         if len(shared) < 2 or len(shared) * variance.shape[1] < WORTH * len(mean):
-            return cls(rows, np.zeros(len(mean), np.float32), variance)
+            return cls(rows, weights, variance)
         own = np.setdiff1d(rows, shared).astype(np.uint32)
-        weights = np.zeros(len(mean), np.float32)
         weights[shared] = mean[shared]
         part = drive[shared] @ variance[shared].astype(float)
         whole = float(drive[shared] @ mean[shared])
@@ -87,12 +88,8 @@ class Spread:
         """
         kernels.square(driven, first, self.own, self.weights, out, place)
 
-    def squares(self, driven: Float32) -> Float32:
-        """Return what the matrix is multiplied with for inputs (samples, at least rows)."""
-        out = np.empty((len(driven), self.parts), np.float32)
-        self.square(driven, 0, out, 0)
-        return out
-
-    def variance(self, driven: Float32) -> Float32:
+    def variance(self, driven: Float32, columns: slice = slice(None)) -> Float32:
         """Return the variance (samples, cols) of outputs for inputs (samples, at least rows)."""
-        return self.squares(driven) @ self.matrix
+        squares = np.empty((len(driven), self.parts), np.float32)
+        self.square(driven, 0, squares, 0)
+        return squares @ self.matrix[:, columns]
