@@ -113,7 +113,6 @@ def test_row_resistance_changes_the_output_and_zero_does_not():
     assert np.abs(y[2] - y[0]).max() > 1e-3
 
 
-@pytest.mark.skipif(NO_JIT, reason="needs many samples")
 def test_per_read_noise_works_with_row_resistance():
     model = make_model()
     array = model.program(weights(6, 5), noise="per-read")

@@ -37,7 +37,6 @@ def start(*words):
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     """Address of a scheduler, and the processes of its two workers."""
-    pytest.importorskip("distributed")
     place = tmp_path_factory.mktemp("cluster")
     file = place / "scheduler.json"
     where = ("--host", "127.0.0.1", "--no-dashboard")
@@ -90,7 +89,6 @@ def test_a_worker_killed_in_the_middle_loses_nothing(cluster, tmp_path):
 
 
 def test_without_scheduler_the_command_says_how_to_start_one(tmp_path, monkeypatch, capsys):
-    pytest.importorskip("distributed")
     monkeypatch.setattr("circuits.cluster.CONNECT_S", 0.3)
     out = ["--out", str(tmp_path / "x.h5"), "--cluster"]
     assert main(["characterize", *out, "tcp://127.0.0.1:9"]) == 1
