@@ -86,20 +86,18 @@ def run(library: Library, folder: Path, layers: int) -> None:
         print(f"{name}: {took}, {memory()}", flush=True)
 
 
-def main() -> int:
+def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--library", required=True, type=Path)
     parser.add_argument("--folder", required=True, type=Path)
     parser.add_argument("--layers", type=int, default=16, help="blocks (default: 16, all of them)")
     args = parser.parse_args()
-    try:
-        run(Library.from_hdf5(args.library), args.folder, args.layers)
-    except NldpeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    run(Library.from_hdf5(args.library), args.folder, args.layers)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        main()
+    except NldpeError as error:
+        sys.exit(f"error: {error}")

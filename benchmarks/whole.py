@@ -47,7 +47,7 @@ def measure(name: str, library: Library, samples: int, tokens: int, rounds: int)
     return f"| {name}, {shape} | {' | '.join(ratios)} | {best[0]:.3g} s |"
 
 
-def main() -> int:
+def main() -> None:
     """Read the command line, print the table."""
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n", 1)[0])
     parser.add_argument("networks", nargs="+")
@@ -58,15 +58,13 @@ def main() -> int:
     given = parser.parse_args()
     library = Library.from_hdf5(given.library)
     print("| network, inputs | frozen: best / median | per read | float32 |\n|---|---|---|---|")
-    try:
-        for name in given.networks:
-            with one_blas_thread():
-                print(measure(name, library, given.samples, given.tokens, given.rounds), flush=True)
-    except NldpeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    for name in given.networks:
+        with one_blas_thread():
+            print(measure(name, library, given.samples, given.tokens, given.rounds), flush=True)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        main()
+    except NldpeError as error:
+        sys.exit(f"error: {error}")
