@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from circuits.errors import DataError
 from system.training import networks
 from system.training.kept import KeptTraining, Stateful
 
@@ -112,7 +113,15 @@ def _resume(
 
 
 def image_batch(count: int, batch: int, seed: int, step: int) -> NDArray[np.int64]:
-    """Return the indices of a step's batch; every epoch has a permutation of its own."""
+    """Return the indices of a step's batch; every epoch has a permutation of its own.
+
+    Raises
+    ------
+    DataError
+        There are fewer images than a batch takes.
+    """
+    if count < batch:
+        raise DataError(f"{count} training images; a batch takes {batch}: give --data with more")
     epoch, place = divmod(step, count // batch)
     return _order(count, seed, epoch)[place * batch : (place + 1) * batch]
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from behavioral.library import Library
+from circuits.errors import DataError
 from system.calibration import calibrate
 from system.data import datasets
 from system.engine import AnalogOps
@@ -145,3 +146,9 @@ def test_float_training_with_one_seed_gives_the_same_bits(digits):
     runs = [pretraining.train_lenet(*digits, steps=3, seed=4) for _ in range(2)]
     for name, value in runs[0].items():
         assert torch.equal(value, runs[1][name])
+
+
+def test_too_few_images_for_a_batch_are_refused(digits):
+    images, labels = digits
+    with pytest.raises(DataError, match="100 training images"):
+        pretraining.train_lenet(images[:100], labels[:100], steps=1, seed=0)
