@@ -19,7 +19,8 @@ _ONE = np.uint64(1)
 _RETRY = np.uint64(0xD1342543DE82EF95)
 _U20, _FRACTION, _STEP = np.uint32(20), np.uint32(0xFFFFF), np.float32(2.0**-20)
 _NEXT = np.uint32(1)
-_FEW, _LAST = 64, np.uint32(4095)  # draws searched at once for outermost strata
+_FEW = 64  # draws searched at once for outermost strata
+_STRATUM, _HIGHEST = np.uint32(1 << 20), np.uint32(0xFFFFFFFF)
 _CHUNK = 1024  # outputs of one pass: its work arrays stay in the first-level cache
 
 _ZIG_R = 3.442619855899
@@ -159,15 +160,16 @@ def _quick_normals(key, first, table, words, out):
         words[k] = _mix(key + (first + np.uint64(k + 1)) * _GOLDEN)
     parts = words.view(np.uint32)
     for c in range(out.size):
+        out[c] = np.float32(np.int32(parts[c] & _FRACTION)) * _STEP
+    for c in range(out.size):
         stratum = parts[c] >> _U20  # unsigned: an index from the end would have to be tested for
-        fraction = np.float32(np.int32(parts[c] & _FRACTION)) * _STEP
         low = table[stratum]
-        out[c] = low + fraction * (table[stratum + _NEXT] - low)
+        out[c] = low + out[c] * (table[stratum + _NEXT] - low)
     for start in range(0, out.size, _FEW):
-        stop, rare = min(start + _FEW, out.size), np.uint32(0)
+        stop, least = min(start + _FEW, out.size), _HIGHEST
         for c in range(start, stop):
-            rare += np.uint32(((parts[c] >> _U20) + _NEXT) & _LAST <= _NEXT)
-        if rare == 0:
+            least = min(least, parts[c] + _STRATUM)  # of the last stratum: wraps to below the first
+        if least >= _STRATUM + _STRATUM:
             continue
         for c in range(start, stop):
             stratum = np.int32(parts[c] >> _U20)
