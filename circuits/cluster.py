@@ -38,7 +38,9 @@ def cluster_executor(address: str) -> Iterator[Executor]:
     except ImportError:
         raise ParameterError("--cluster needs dask.distributed: pip install '.[cluster]'") from None
     # its loggers print tracebacks of their own; what they mean for the job is said below
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] == "distributed":
+            logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         client = dask.Client(address, timeout=CONNECT_S, set_as_default=False)
     except (OSError, ValueError) as error:
@@ -48,8 +50,8 @@ def cluster_executor(address: str) -> Iterator[Executor]:
         yield client.get_executor(pure=False)
     except (dask.KilledWorker, dask.comm.CommClosedError, CancelledError) as error:
         raise SimulationError(
-            f"the cluster at {address} was lost ({error!r:.200}); finished results are in the "
-            "cache: run the same command again"
+            f"the cluster at {address} was lost ({error!r:.200}); what is finished is kept: "
+            "run the same command again"
         ) from None
     finally:
         client.close(timeout=CONNECT_S)

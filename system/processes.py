@@ -1,4 +1,4 @@
-"""Work spread over processes of one thread each."""
+"""Work spread over processes of one thread each, on this machine or on a cluster's."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import multiprocessing
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from functools import partialmethod
 from typing import Any, TypeVar
@@ -15,6 +15,7 @@ from circuits.errors import SimulationError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+_alone = threading.Lock()
 
 
 def in_processes(
@@ -60,6 +61,28 @@ def in_processes(
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def on_executor(
+    perform: Callable[[Task], Result], tasks: Sequence[Task], executor: Executor
+) -> Iterator[tuple[Task, Result]]:
+    """Do `in_processes` on the workers of an executor, such as `circuits.cluster` gives."""
+    futures = {executor.submit(_far, perform, task): task for task in tasks}
+    try:
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+def _far(perform: Callable[[Task], Result], task: Task) -> Result:
+    """Do one task at a time on one thread, whatever the worker's process was started with."""
+    import numba
+
+    with _alone:
+        numba.set_num_threads(1)
+        return perform(task)
 
 
 def _start(begin: Callable[..., object] | None, *arguments: Any) -> None:

@@ -44,11 +44,11 @@ def _whole(text: str, least: int) -> int:
     return value
 
 
-def add_cluster(parser: argparse.ArgumentParser) -> None:
-    """Declare where netlists may be simulated."""
+def add_cluster(parser: argparse.ArgumentParser, work: str = "simulate") -> None:
+    """Declare where the work may be done."""
     parser.add_argument(
         "--cluster", metavar="ADDRESS",
-        help="simulate on the workers of a dask scheduler, tcp://HOST:8786 (extra: cluster)",
+        help=f"{work} on the workers of a dask scheduler, tcp://HOST:8786 (extra: cluster)",
     )  # fmt: skip
 
 

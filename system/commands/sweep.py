@@ -52,7 +52,7 @@ def add_grid(parser: argparse.ArgumentParser, out: str) -> None:
 
 def add_run(parser: argparse.ArgumentParser, out: str, chips: int) -> None:
     """Declare how much is run, where, and by how many processes."""
-    from system.commands.options import count
+    from system.commands.options import add_cluster, count
 
     parser.add_argument(
         "--samples", type=count,
@@ -65,6 +65,7 @@ def add_run(parser: argparse.ArgumentParser, out: str, chips: int) -> None:
     parser.add_argument(
         "--workers", type=count, help="processes of one thread each (default: all cores)"
     )
+    add_cluster(parser, "simulate and compute")
     parser.add_argument(
         "--quick", action="store_true", help="characterise other circuits with the coarse plan"
     )
@@ -105,11 +106,12 @@ def prepare(
 def execute(args: argparse.Namespace, study: Study, folder: Path) -> list[Row]:
     """Run what is missing in the folder."""
     from circuits.plan import default_workers
-    from system.commands.options import announce_compilation
+    from system.commands.options import announce_compilation, executor_of
     from system.sweep.runs import RunFolder
 
     announce_compilation()
-    return study.run(RunFolder(folder), args.workers or default_workers())
+    with executor_of(args.cluster) as executor:
+        return study.run(RunFolder(folder), args.workers or default_workers(), executor)
 
 
 def finish(folder: Path, name: str, table: str) -> None:

@@ -18,7 +18,7 @@ POINT = ("tile", "column", "stimulus")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    from system.commands.options import add_corner, add_model, count
+    from system.commands.options import add_cluster, add_corner, add_model, count
 
     add_model(parser)
     add_corner(parser)
@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--layer", action="append", metavar="NAME", help="replay only this layer; repeatable"
     )
     parser.add_argument("--workers", type=count, help="ngspice processes (default: all cores)")
+    add_cluster(parser)
     parser.add_argument("--json", metavar="OUT", help="write the result here too")
     parser.add_argument(
         "--require", metavar="CONDITIONS",
@@ -101,7 +102,13 @@ def _add_point(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Record, replay, print the tables; or do so for one point."""
     from system import validation
-    from system.commands.options import load_library, open_network, output_file, picture_file
+    from system.commands.options import (
+        executor_of,
+        load_library,
+        open_network,
+        output_file,
+        picture_file,
+    )
     from system.validation import gate
 
     conditions = gate.parse(args.require) if args.require else []
@@ -114,15 +121,17 @@ def run(args: argparse.Namespace) -> int:
         return _replay_point(args, network, library, out)
     if args.full is not None:
         return _run_full(args, network, library, out)
-    reports = validation.validate(
-        network,
-        library,
-        samples=args.samples,
-        seed=args.seed,
-        layers=args.layer,
-        sampling=validation.Sampling(args.tiles, args.columns, args.stimuli, args.searches),
-        workers=args.workers,
-    )
+    with executor_of(args.cluster) as executor:
+        reports = validation.validate(
+            network,
+            library,
+            samples=args.samples,
+            seed=args.seed,
+            layers=args.layer,
+            sampling=validation.Sampling(args.tiles, args.columns, args.stimuli, args.searches),
+            workers=args.workers,
+            executor=executor,
+        )
     command = command_line(args)
     figures = _show(reports, command)
     content = {
@@ -154,6 +163,8 @@ def _check(args: argparse.Namespace, metrics: list[str]) -> None:
         raise ParameterError("--search replays one conversion: give --layer, --column, --stimulus")
     if (args.fine or args.copy) and not args.search:
         raise ParameterError("--fine and --copy choose the unit of one conversion: add --search")
+    if given and args.cluster:
+        raise ParameterError(f"--{given[0]} replays one point, on this machine: without --cluster")
     if given and (args.propagate or metrics):
         raise ParameterError(f"--{given[0]} replays one point: without --propagate and --require")
     if args.full is not None and (given or args.propagate or metrics):
@@ -207,16 +218,19 @@ def _replay_point(
 def _run_full(
     args: argparse.Namespace, network: Network, library: Library, out: Path | None
 ) -> int:
+    from system.commands.options import executor_of
     from system.validation.full import run_full
 
-    found = run_full(
-        network,
-        library,
-        images=args.full,
-        layers=args.layer,
-        seed=args.seed,
-        workers=args.workers,
-    )
+    with executor_of(args.cluster) as executor:
+        found = run_full(
+            network,
+            library,
+            images=args.full,
+            layers=args.layer,
+            seed=args.seed,
+            workers=args.workers,
+            executor=executor,
+        )
     print(found)
     header = {"model": network.name, "seed": args.seed, "library_sha256": library.sha256}
     _finish(out, {**header, **found.to_dict()}, "")

@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
 from behavioral.library import Library
 from circuits.errors import FormatError, NldpeError
 from circuits.parameters import Device, Technology
-from system.processes import in_processes
-from system.sweep.scoring import Task, perform
+from system.files import write_json
+from system.processes import in_processes, on_executor
+from system.sweep.scoring import Task, compute, perform, read_library
 
 
 class RunFolder:
@@ -46,9 +48,11 @@ class RunFolder:
         return found if isinstance(found, dict) else None
 
     def library(
-        self, device: Device, technology: Technology, *, quick: bool, workers: int
+        self, device: Device, technology: Technology, *, quick: bool, **run_options: Any
     ) -> tuple[Path, str]:
         """Return the file and sha256 of the library of two cards; ngspice measures what is new.
+
+        `run_options` are those of `circuits.plan.run`.
 
         Raises
         ------
@@ -61,7 +65,7 @@ class RunFolder:
             return place, Library.from_hdf5(place).sha256
         except FormatError:
             made = Library.from_spice(
-                device, technology, quick=quick, workers=workers, progress="ngspice"
+                device, technology, quick=quick, progress="ngspice", **run_options
             )
         made.to_hdf5(place)
         return place, Library.from_hdf5(place).sha256
@@ -73,13 +77,16 @@ def make_key(content: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def execute(tasks: Sequence[Task], workers: int) -> Iterator[tuple[Task, dict[str, Any] | str]]:
+def execute(
+    tasks: Sequence[Task], workers: int, executor: Executor | None = None
+) -> Iterator[tuple[Task, dict[str, Any] | str]]:
     """Do tasks in this process or several; yield each with its result, or why it has none.
 
     Parameters
     ----------
     tasks : sequence of Task
     workers : processes; each computes on one thread.
+    executor : whose workers do the tasks instead; they need no file of this machine.
 
     Raises
     ------
@@ -87,15 +94,35 @@ def execute(tasks: Sequence[Task], workers: int) -> Iterator[tuple[Task, dict[st
         A process was killed.
     """
     workers = min(workers, len(tasks))
-    if workers <= 1:
+    if executor is not None:
+        yield from _execute_far(tasks, executor)
+    elif workers > 1:
+        yield from in_processes(_attempt, tasks, workers)
+    else:
         for task in tasks:
             yield task, _attempt(task)
-        return
-    yield from in_processes(_attempt, tasks, workers)
 
 
 def _attempt(task: Task) -> dict[str, Any] | str:
     try:
         return perform(task)
+    except NldpeError as error:
+        return str(error)
+
+
+def _execute_far(
+    tasks: Sequence[Task], executor: Executor
+) -> Iterator[tuple[Task, dict[str, Any] | str]]:
+    """Send every task with its library, and keep here what comes back."""
+    sent = [(task, read_library(task.library, task.sha256)) for task in tasks]
+    for (task, _), found in on_executor(_attempt_far, sent, executor):
+        if not isinstance(found, str):
+            write_json(task.place, found)
+        yield task, found
+
+
+def _attempt_far(sent: tuple[Task, Library]) -> dict[str, Any] | str:
+    try:
+        return compute(*sent)
     except NldpeError as error:
         return str(error)

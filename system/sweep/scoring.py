@@ -8,11 +8,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from behavioral.library import Library
+from circuits.errors import CheckpointError
 from system.files import write_json
 from system.hardware import Chip
 from system.inference import score_chip
 from system.networks import Network, Samples, load_network
+from system.range_cache import range_key
 from system.sweep.points import Conditions, Point
 
 
@@ -42,11 +46,15 @@ class Task:
 
 def perform(task: Task) -> dict[str, Any]:
     """Do a task and keep its result, so that nothing finished is lost whoever is interrupted."""
-    library = _library(task.library, task.sha256)
-    found = _cost(task, library) if task.chip is None else _score(task, library)
-    found["library_sha256"] = library.sha256
+    found = compute(task, read_library(task.library, task.sha256))
     write_json(task.place, found)
     return found
+
+
+def compute(task: Task, library: Library) -> dict[str, Any]:
+    """Do a task; needs none of its files."""
+    found = _cost(task, library) if task.chip is None else _score(task, library)
+    return {**found, "library_sha256": library.sha256}
 
 
 def _score(task: Task, library: Library) -> dict[str, Any]:
@@ -94,13 +102,27 @@ def _cost(task: Task, library: Library) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=2)
-def _library(path: Path, sha256: str) -> Library:
+def read_library(path: Path, sha256: str) -> Library:
+    """Return the library of a file, read once."""
     return Library.from_hdf5(path)
 
 
 @lru_cache(maxsize=1)  # a language model fills memory once
 def _network(sha256: str, model: str, rows: int, data: str | None, mapping: str) -> Network:
-    return load_network(model, tile_rows=rows, data=data, overrides=json.loads(mapping))
+    network = load_network(model, tile_rows=rows, data=data, overrides=json.loads(mapping))
+    if (found := content_of(network)) != sha256:
+        raise CheckpointError(
+            f"{model} has other weights here ({found[:12]}) than where the run was started "
+            f"({sha256[:12]}): give all machines the same files"
+        )
+    return network
+
+
+def content_of(network: Network) -> str:
+    """Return the sha256 of weights and settings of a network."""
+    checkpoint = network.checkpoint
+    tensors = checkpoint.tensors | {f"analog.{k}": v for k, v in checkpoint.analog.items()}
+    return range_key(tensors, np.zeros(0), {"config": checkpoint.config})
 
 
 _kept: dict[tuple[Any, ...], Samples] = {}

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -19,11 +19,10 @@ from circuits.errors import NldpeError
 from system.files import write_json
 from system.inference import default_samples
 from system.networks import load_network
-from system.range_cache import range_key
 from system.sweep.axes import Axis
 from system.sweep.points import Conditions, Point, described, grid, label
 from system.sweep.runs import RunFolder, execute, make_key
-from system.sweep.scoring import Task
+from system.sweep.scoring import Task, content_of
 from system.sweep.table import Row
 
 log = logging.getLogger(__name__)
@@ -85,14 +84,18 @@ class Study:
             point.check(self.library.device, self.library.technology, conditions)
         self.models = {name: self._look_at(name) for name in dict.fromkeys(models)}
 
-    def run(self, folder: RunFolder, workers: int = 1) -> list[Row]:
+    def run(
+        self, folder: RunFolder, workers: int = 1, executor: Executor | None = None
+    ) -> list[Row]:
         """Do what is not yet in the folder; return a row for every point.
 
         Parameters
         ----------
         folder : run directory
         workers : processes; each computes on one thread.
+        executor : whose workers simulate and compute instead, see `circuits.cluster`.
         """
+        means: dict[str, Any] = {"workers": workers, "executor": executor}
         write_json(folder.path / "config.json", self._config())
         rows = [self._row(point) for point in self.points]
         wanted = [(row, chip) for row in rows for chip in self._chips(row)]
@@ -107,20 +110,23 @@ class Study:
                 kept.add(place)
                 _note(row, chip, found)
             elif place not in tasks and not row.reason:
-                task = self._task(row, chip, place, folder, workers)
+                task = self._task(row, chip, place, folder, means)
                 tasks |= {} if task is None else {place: task}
         if kept and tasks:
             log.info("%d of %d results are kept from before.", len(kept), len(users))
-        self._execute(list(tasks.values()), users, workers)
+        self._execute(list(tasks.values()), users, means)
         return rows
 
     def _execute(
-        self, tasks: list[Task], users: dict[Path, list[tuple[Row, int | None]]], workers: int
+        self,
+        tasks: list[Task],
+        users: dict[Path, list[tuple[Row, int | None]]],
+        means: dict[str, Any],
     ) -> None:
         # The bar of the sweep stands; those of single chips would overwrite each other.
         bar = tqdm(total=len(tasks), desc="chips", disable=None, leave=False)
         with logging_redirect_tqdm(), bar:
-            for task, found in execute(tasks, workers):
+            for task, found in execute(tasks, **means):
                 bar.update(1)
                 for row, chip in users[task.place]:
                     if isinstance(found, str):
@@ -141,9 +147,7 @@ class Study:
             network = load_network(
                 name, tile_rows=None, data=self.conditions.data, overrides=json.loads(choice)
             )
-        checkpoint = network.checkpoint
-        tensors = checkpoint.tensors | {f"analog.{k}": v for k, v in checkpoint.analog.items()}
-        sha256 = range_key(tensors, np.zeros(0), {"config": checkpoint.config})
+        sha256 = content_of(network)
         return Model(sha256, network.metric, self.conditions.samples or default_samples(network))
 
     def _row(self, point: Point) -> Row:
@@ -174,11 +178,11 @@ class Study:
         return make_key({**content, "settings": settings, "conditions": shared})
 
     def _task(
-        self, row: Row, chip: int | None, place: Path, folder: RunFolder, workers: int
+        self, row: Row, chip: int | None, place: Path, folder: RunFolder, means: dict[str, Any]
     ) -> Task | None:
         """Return what is to be done; None, and the reason in the row, if it cannot be."""
         try:
-            circuits = self._circuits(row.point, folder, workers)
+            circuits = self._circuits(row.point, folder, means)
         except NldpeError as error:
             row.reason = str(error)
             return None
@@ -188,13 +192,13 @@ class Study:
             circuits.path, circuits.sha256,
         )  # fmt: skip
 
-    def _circuits(self, point: Point, folder: RunFolder, workers: int) -> Circuits:
+    def _circuits(self, point: Point, folder: RunFolder, means: dict[str, Any]) -> Circuits:
         """Return the library of a point's circuits; the base one where the point changes none."""
         own = (self.library.device, self.library.technology)
         cards = point.cards(*own)
         if cards == own:
             return self.base
-        return Circuits(*folder.library(*cards, quick=self.quick, workers=workers))
+        return Circuits(*folder.library(*cards, quick=self.quick, **means))
 
     def _config(self) -> dict[str, Any]:
         """Return what this run was, for the run directory."""

@@ -7,6 +7,8 @@ transients of every row of the unit.
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
+
 from tqdm import tqdm
 
 from behavioral.library import Library
@@ -30,6 +32,7 @@ def validate(
     layers: list[str] | None = None,
     sampling: Sampling | None = None,
     workers: int | None = None,
+    executor: Executor | None = None,
 ) -> list[LayerReport]:
     """Replay a stratified sample of one chip's inference in ngspice.
 
@@ -42,7 +45,7 @@ def validate(
     layers : names to replay; default: all.
     sampling : Sampling
         How many tiles, columns, stimuli and searches of each layer.
-    workers : ngspice processes.
+    workers, executor : ngspice processes, or those of a cluster, as in `circuits.plan.run`.
 
     Returns
     -------
@@ -66,7 +69,7 @@ def validate(
     for name in tqdm(names, desc="replay in ngspice", unit="layer", disable=None):
         layer, x = ops.recorded(name), ops.inputs[name]
         rng = layer_generator(name, seed)
-        columns = replay_columns(layer, x, sampling, rng, workers=workers)
-        codes = replay_searches(layer, x, sampling, rng, workers=workers)
+        columns = replay_columns(layer, x, sampling, rng, workers=workers, executor=executor)
+        codes = replay_searches(layer, x, sampling, rng, workers=workers, executor=executor)
         reports.append(LayerReport(name, columns, codes))
     return reports

@@ -7,7 +7,7 @@ halves of an ACAM row only those transients run from which all others follow: se
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
@@ -42,17 +42,40 @@ Codes = NDArray[np.int64]
 
 
 class Meter(WorkerPool):
-    """The pool of simulators, adding up circuits and the seconds in which one ran."""
+    """The pool of simulators, or others' in its place; counts circuits and seconds of simulators.
 
-    def __init__(self, workers: int) -> None:
+    Parameters
+    ----------
+    workers : processes of the pool.
+    others : executor that runs the simulations instead.
+    """
+
+    def __init__(self, workers: int, others: Executor | None = None) -> None:
         super().__init__(workers)
+        self.others = others
         self.circuits = 0
         self.seconds = 0.0
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Run `fn` and note how long it took."""
         self.circuits += 1
-        return super().submit(fn, *args, **kwargs)
+        if self.others is None:
+            return super().submit(fn, *args, **kwargs)
+        answer: Future[Any] = Future()
+        far = self.others.submit(_timed, fn, *args, **kwargs)
+        far.add_done_callback(lambda far: self._pass_on(far, answer))
+        return answer
+
+    def _pass_on(self, far: Future[Any], answer: Future[Any]) -> None:
+        if not answer.set_running_or_notify_cancel():
+            return
+        try:
+            seconds, found = far.result()
+        except BaseException as error:
+            answer.set_exception(error)
+        else:
+            self.seconds += seconds
+            answer.set_result(found)
 
     def _call(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         start = perf_counter()
@@ -60,6 +83,13 @@ class Meter(WorkerPool):
             return super()._call(fn, args, kwargs)
         finally:
             self.seconds += perf_counter() - start
+
+
+def _timed(fn: Any, /, *args: Any, **kwargs: Any) -> tuple[float, Any]:
+    """Return how long a call takes, and what it gives."""
+    start = perf_counter()
+    found = fn(*args, **kwargs)
+    return perf_counter() - start, found
 
 
 class MeteredCache(Cache):
@@ -189,6 +219,7 @@ def run_full(
     layers: list[str] | None = None,
     seed: int = 0,
     workers: int | None = None,
+    executor: Executor | None = None,
     cache: Path | None = None,
 ) -> FullRun:
     """Classify images with every column and ACAM unit in ngspice, and with the models.
@@ -202,7 +233,7 @@ def run_full(
     images : test images, spread over the test set.
     layers : names, optional
         Layers that run in ngspice, the others on the models; default: all.
-    seed, workers, cache
+    seed, workers, executor, cache
         As `validate` and `circuits.plan.run`.
 
     Raises
@@ -220,7 +251,7 @@ def run_full(
     common = model.tensors, network.ranges, hardware_of(network, library, keep_devices=True)
     chip, kept = Chip(seed, 0, "frozen"), MeteredCache(cache)
     twin = AnalogOps(*common, chip)
-    with one_blas_thread(), Meter(workers or default_workers()) as meter:
+    with one_blas_thread(), Meter(workers or default_workers(), executor) as meter:
         model.forward(samples.inputs, twin)  # programs the chip
         start = perf_counter()
         expected = model.forward(samples.inputs, twin)

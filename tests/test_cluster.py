@@ -1,4 +1,4 @@
-"""Simulation on a real dask cluster: scheduler and two workers, processes of their own."""
+"""Work on a real dask cluster: scheduler and two workers, processes of their own."""
 
 import json
 import os
@@ -12,12 +12,18 @@ import pytest
 
 from circuits import plan
 from circuits.cluster import cluster_executor
-from circuits.errors import SimulationError
+from circuits.errors import CheckpointError, SimulationError
 from circuits.plan import Job
 from system.commands.main import main
+from system.sweep import scoring
+from system.sweep.axes import read_axes
+from system.sweep.points import Conditions
+from system.sweep.runs import RunFolder
+from system.sweep.study import Study
+from system.validation.full import Meter
 
 pytestmark = pytest.mark.ngspice
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def divider(k, stop="1u"):
@@ -67,6 +73,37 @@ def test_a_cluster_gives_the_results_of_this_machine(cluster, tmp_path):
         assert a.vectors["v(b)"].tobytes() == b.vectors["v(b)"].tobytes()
 
 
+def test_a_sweep_on_a_cluster_is_that_of_this_machine(cluster, quick_library, tmp_path):
+    """Bit for bit; workers get no file, and what they find is kept where the run is."""
+    words = ["--library", str(quick_library), "--samples", "20", "--chips", "2", "--out"]
+    words = ["sweep", "lenet-mnist-float", "--over", "noise-scale=4", *words, str(tmp_path)]
+    assert main([*words, "--cluster", cluster[0]]) == 0
+    results = list((tmp_path / "results").glob("*.json"))
+    far = [json.loads(place.read_text())["value"] for place in results]
+    study = Study(
+        ["lenet-mnist-float"], read_axes(["noise-scale=4"]), Conditions(samples=20, chips=2),
+        quick_library,
+    )  # fmt: skip
+    (tmp_path / "near").mkdir()
+    (row,) = study.run(RunFolder(tmp_path / "near"))
+    assert {place.name for place in results} == {p.name for p in tmp_path.glob("near/results/*")}
+    assert sorted(far) == sorted(row.values)
+
+
+def test_simulations_elsewhere_are_counted_and_timed(cluster, tmp_path):
+    with cluster_executor(cluster[0]) as executor, Meter(1, executor) as meter:
+        results = plan.run([divider(k) for k in range(3)], executor=meter, cache=tmp_path)
+    assert [r.status for r in results] == [0] * 3
+    assert meter.circuits == 3
+    assert meter.seconds > 0
+
+
+def test_other_weights_on_a_worker_are_refused():
+    scoring._network.cache_clear()
+    with pytest.raises(CheckpointError, match="same files"):
+        scoring._network("0" * 64, "lenet-mnist-float", 256, None, "{}")
+
+
 def test_a_worker_killed_in_the_middle_loses_nothing(cluster, tmp_path):
     """The first result comes while the others wait, so the worker has jobs when it dies."""
     address, workers = cluster
@@ -88,12 +125,17 @@ def test_a_worker_killed_in_the_middle_loses_nothing(cluster, tmp_path):
     assert [round(r.vectors["v(b)"][0]) for r in results] == list(range(10))
 
 
-def test_without_scheduler_the_command_says_how_to_start_one(tmp_path, monkeypatch, capsys):
+def test_without_scheduler_the_command_says_how_to_start_one(
+    quick_library, tmp_path, monkeypatch, capsys
+):
     monkeypatch.setattr("circuits.cluster.CONNECT_S", 0.3)
     out = ["--out", str(tmp_path / "x.h5"), "--cluster"]
     assert main(["characterize", *out, "tcp://127.0.0.1:9"]) == 1
     assert "dask scheduler" in capsys.readouterr().err
     assert main(["characterize", *out, "no address:x"]) == 1
+    words = ["sweep", "lenet-mnist-float", "--over", "stuck=0", "--library", str(quick_library)]
+    assert main([*words, "--out", str(tmp_path / "s"), "--cluster", "tcp://127.0.0.1:9"]) == 1
+    assert "dask scheduler" in capsys.readouterr().err
     assert not (tmp_path / "x.h5").exists()
 
 
