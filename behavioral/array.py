@@ -29,6 +29,8 @@ class ProgrammedArray:
     clipped : int
         Cells whose target lay above g_max.
     noise : "none", "frozen" or "per-read"
+    levels : (rows, levels) float32 array or None
+        What row drivers make of evenly spaced inputs from -1 to 1; None: ideal drivers.
     """
 
     correction: Correction
@@ -37,6 +39,7 @@ class ProgrammedArray:
     error_scale: NDArray[np.float64]
     clipped: int
     noise: Noise
+    levels: Float32 | None = None
 
     @property
     def rows(self) -> int:

@@ -19,6 +19,7 @@ from behavioral.first_order import mean_gain, squared_share
 from behavioral.kernels import crossbar as kernels
 from behavioral.noise import NoiseLaw, add_read_noise, generator, seed_path
 from behavioral.programming import Group, Job, Noise, Programmer
+from behavioral.row_transfer import RowTransfer, follow
 from behavioral.row_wires import Wires
 from behavioral.spread import Spread
 from behavioral.threads import blocks, in_place, run_all
@@ -57,6 +58,8 @@ class CrossbarModel:
     wires : Wires
         Resistances between two cells of a row and of a bit line, and from the last cell to the
         virtual ground, times span.
+    row_transfer : RowTransfer or None
+        What row drivers give; None: what is asked for.
     """
 
     def __init__(
@@ -84,6 +87,8 @@ class CrossbarModel:
         self.stuck_off_rate = device.stuck_off_rate
         self.write_law = NoiseLaw.write(device).scaled(noise_scale)
         self.read_law = NoiseLaw.read(device).scaled(noise_scale)
+        data = getattr(library, "row_transfer", None)
+        self.row_transfer = None if data is None else RowTransfer(data, self.v_read)
         self.policy = policy
         self.clipped_inputs = 0
         self._check()
@@ -157,7 +162,10 @@ class CrossbarModel:
         """
         weights = self._check_weights(w, noise, slices)
         x = self._check_inputs(inputs, weights.shape[0], correction)
-        gain = np.float32(1.0)
+        gain, more = np.float32(1.0), 0
+        if self.row_transfer is not None and predistort:
+            arrays = max(1, math.ceil(weights.shape[1] / TILE_COLUMNS))
+            weights, more = self.row_transfer.raised(weights, arrays, self.g_min, self.span)
         if correction != "none":
             gain += np.float32(mean_gain(self.cell, x.astype(float))[0])
         job = Job(seed_path(seed), noise, slices, predistort, gain)
@@ -167,14 +175,19 @@ class CrossbarModel:
             )
             for lo in range(0, weights.shape[1], TILE_COLUMNS)
         ]
+        levels = extra = None
+        if self.row_transfer is not None and groups:
+            levels, extra = self.row_transfer.program(groups, self.programmer, gain)
+            x = follow(x, slice(0, x.shape[1]), levels)[0]
         devices = [group.devices for group in groups] or [np.zeros((0, *weights.shape), np.float32)]
         return ProgrammedArray(
-            correction=self._correct(groups, weights, x, correction),
+            correction=self._correct(groups, weights, x, correction, extra),
             spread=self._spread(groups, weights, x, tiles) if noise == "per-read" else None,
             devices=np.concatenate(devices, axis=2) if keep_devices else None,
             error_scale=np.array([group.error_scale for group in groups if slices == 2]),
-            clipped=sum(group.clipped for group in groups),
+            clipped=sum(group.clipped for group in groups) + more,
             noise=noise,
+            levels=levels,
         )
 
     def _check_weights(self, w: ArrayLike, noise: str, slices: int) -> Float32:
@@ -212,12 +225,19 @@ class CrossbarModel:
             raise ParameterError(f"inputs {x.shape} must be (samples, {rows}) and finite")
         return np.clip(x, -1.0, 1.0)
 
-    def _correct(self, groups: list[Group], weights: Float32, x: Float32, kind: Kind) -> Correction:
+    def _correct(
+        self,
+        groups: list[Group],
+        weights: Float32,
+        x: Float32,
+        kind: Kind,
+        extra: Float32 | None,
+    ) -> Correction:
         """Fit the correction to the main pairs; the error pairs are ohmic (they weigh 1/k)."""
         if kind == "none" or weights.size == 0:
             parts = [group.effective for group in groups]
             matrix = np.concatenate(parts, axis=1) if parts else np.zeros_like(weights)
-            return no_correction(matrix)
+            return no_correction(matrix if extra is None else matrix + extra)
         found = fit(
             self.cell,
             self.span,
@@ -233,6 +253,8 @@ class CrossbarModel:
             if group.extra is not None:
                 found.matrix[: weights.shape[0], lo:hi] += group.extra
             lo = hi
+        if extra is not None:
+            found.matrix[: weights.shape[0]] += extra
         return found
 
     def multiply(
@@ -275,8 +297,8 @@ class CrossbarModel:
         x = np.ascontiguousarray(x, dtype=np.float32)
         if x.ndim != 2 or x.shape[1] != array.rows:
             raise ParameterError(f"inputs {x.shape} must be (batch, {array.rows})")
-        driven, outside = array.correction.drive(x, self.rest, _threads(x.size))
-        self._count(outside, x)
+        driven = np.empty((len(x), len(array.correction.matrix)), np.float32)
+        self.drive_rows(array, x, slice(0, array.rows), driven, 0)
         return driven
 
     def drive_rows(
@@ -286,11 +308,16 @@ class CrossbarModel:
 
         `x` and `out` are C-contiguous float32 arrays.
         """
+        if array.levels is not None:
+            asked = x
+            x, outside = follow(x, rows, array.levels)
+            self._count(outside, asked)
+            rows = slice(0, array.rows)
         parallel = _threads(len(x) * array.rows)
         self._count(array.correction.drive_rows(x, rows, self.rest, out, place, parallel), x)
 
     def bend(self, array: ProgrammedArray, x: ArrayLike) -> list[Float32]:
-        """Do `drive` for an array without bit-line profile, element by element: x of any shape.
+        """Do `drive` element by element, x of any shape: no bit-line profile, ideal row drivers.
 
         Returns
         -------

@@ -2,16 +2,30 @@
 
 from typing import NamedTuple
 
-CIRCUITS = {"acam": "AcamData", "crossbar": "CrossbarData", "readout": "ReadoutData"}
+from circuits.parameters import Technology
+
+CIRCUITS = {
+    "acam": "AcamData",
+    "crossbar": "CrossbarData",
+    "readout": "ReadoutData",
+    "row_transfer": "RowTransferData",
+}
 
 REQUIRED = {
     "acam": ("g", "lower_v", "upper_v"),
     "crossbar": ("g", "v_row", "v_bl", "current"),
     "readout": ("r_input_ohm", "i_in", "v_dl", "gain_v_per_a", "offset_v"),
+    "row_transfer": ("load_s", "ideal_v", "row_v"),
 }
 
 # Empty with the amplifier model; with transistors the column's rest current needs it.
 COMPLETE_IF_ANY = {"readout": ("amplifier_offset_v",)}
+
+
+def circuits_of(technology: Technology) -> list[str]:
+    """Return the circuits that a library of a technology holds; ideal row drivers have none."""
+    ideal = technology.driver.circuit == "ideal"
+    return [name for name in CIRCUITS if not (ideal and name == "row_transfer")]
 
 
 class Entry(NamedTuple):
@@ -85,6 +99,14 @@ _ENTRIES = {
         "load_settle_s": Entry("s", "full-scale step to half an LSB", ("load_f",)),
         "load_energy_j": Entry("J", "from the supply in that time, whole read-out", ("load_f",)),
         "amplifier_status": Entry("1", "0 ok, 1 ok after a retry, 2 failed", ()),
+    },
+    "row_transfer": {
+        "load_s": Entry("S", "conductance of all cells of a row", ("load_s",)),
+        "ideal_v": Entry("V", "row voltage that is asked for", ("ideal_v",)),
+        "row_v": Entry("V", "row voltage that the driver gives", ("load_s", "ideal_v")),
+        "status": Entry("1", "0 ok, 1 ok after a retry, 2 failed", ("load_s",)),
+        "held_out_load_s": Entry("S", "other loads", ("held_out_load_s",)),
+        "held_out_row_v": Entry("V", "row voltage at these", ("held_out_load_s", "ideal_v")),
     },
 }
 

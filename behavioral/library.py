@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from behavioral.layout import CIRCUITS
+from behavioral.layout import circuits_of
 from behavioral.tables import CORNER, Tables, made_otherwise, write_tables
 from circuits.errors import FormatError, ParameterError
 from circuits.files import write_bytes
@@ -49,6 +49,8 @@ class Library:
         The parameters that were simulated.
     acam, crossbar, readout : AcamData, CrossbarData, ReadoutData
         What ngspice measured, in SI units; see :mod:`circuits`.
+    row_transfer : RowTransferData or None
+        The same of a row driver; None where rows are driven ideally.
     errors : dict of str to float
         Held-out error of the look-up models against ngspice, rms and max, in SI units and LSB.
     versions : dict of str to str
@@ -74,6 +76,7 @@ class Library:
     corners: dict[str, Tables] = field(default_factory=dict)
     corner: str = CORNER
     variation: "Variation | None" = None
+    row_transfer: Any = None
 
     @classmethod
     def from_spice(
@@ -117,7 +120,7 @@ class Library:
             name: Tables.from_spice(device, moved, name, checks=False, **options)
             for name, moved in (corners or {}).items()
         }
-        parts = {name: getattr(nominal, name) for name in CIRCUITS}
+        parts = {name: getattr(nominal, name) for name in circuits_of(technology)}
         return cls.from_tables(device, technology, corners=further, **parts)
 
     @classmethod
@@ -129,11 +132,13 @@ class Library:
         acam: Any,
         crossbar: Any,
         readout: Any,
+        row_transfer: Any = None,
         corners: dict[str, Tables] | None = None,
     ) -> Self:
         """Assemble a library from measured tables; computes held-out errors and the hash."""
         parts = acam, crossbar, readout
-        draft = cls(device, technology, *parts, {}, _versions(), "", corners or {})
+        further = {"corners": corners or {}, "row_transfer": row_transfer}
+        draft = cls(device, technology, *parts, {}, _versions(), "", **further)
         draft = dataclasses.replace(draft, errors=held_out_errors(draft))
         return dataclasses.replace(draft, sha256=hashlib.sha256(draft._image()).hexdigest())
 
@@ -181,7 +186,7 @@ class Library:
                 name: Tables.from_hdf5(file, name, names[name].attrs["technology_toml"])
                 for name in names
             },
-            **{name: getattr(nominal, name) for name in CIRCUITS},
+            **{name: getattr(nominal, name) for name in circuits_of(nominal.technology)},
         )
 
     def at(self, corner: str) -> Self:
@@ -250,8 +255,9 @@ def held_out_errors(library: Library) -> dict[str, float]:
     -------
     dict
         ``<model>_{rms,max}_<unit>`` and ``<model>_{rms,max}_lsb`` for the cell current, whole
-        columns with wires (LSB: range of each column over its inputs / 256) and both thresholds
-        (LSB: data-line range / 256). Empty entries (no held-out points) are left out.
+        columns with wires (LSB: range of each column over its inputs / 256), both thresholds
+        (LSB: data-line range / 256) and rows behind a driver (LSB: swing / 256). Empty
+        entries (no held-out points) are left out.
     """
     from behavioral import reference
     from behavioral.crossbar import CrossbarModel
@@ -288,6 +294,10 @@ def held_out_errors(library: Library) -> dict[str, float]:
         )
         measured = np.asarray(getattr(acam, f"held_out_{bound}_v"), float)
         note(f"acam_{bound}", "v", table(acam.held_out_g) - measured, step)
+    rows = library.row_transfer
+    if rows is not None and model.row_transfer is not None and rows.held_out_load_s.size:
+        volts = model.row_transfer.voltages(rows.held_out_load_s) * model.v_read
+        note("row_driver", "v", volts - rows.held_out_row_v, 2 * model.v_read / 256)
     return found
 
 

@@ -6,6 +6,7 @@ from numpy.typing import ArrayLike, NDArray
 from behavioral.array import ProgrammedArray
 from behavioral.crossbar import TILE_COLUMNS, CrossbarModel
 from behavioral.kernels import newton
+from behavioral.row_transfer import follow
 from behavioral.row_wires import exact_laws
 from circuits.errors import ParameterError, SimulationError
 
@@ -38,14 +39,45 @@ def multiply(model: CrossbarModel, array: ProgrammedArray, x: ArrayLike) -> NDAr
     """
     if array.devices is None:
         raise ParameterError("this array keeps no devices: program(..., keep_devices=True)")
-    volts, unit = np.asarray(x, float) * model.v_read, model.v_read * model.span
-    answer = _solve_rows if model.wires.r_row else _solve_columns
-    currents = [answer(model, device, volts) / unit for device in array.devices]
+    unit = model.v_read * model.span
+    currents = [_solve(model, device, np.asarray(x, float)) / unit for device in array.devices]
     y = currents[0] - currents[1]
     if len(currents) == 4:
         scale = np.repeat(array.error_scale, TILE_COLUMNS)[: array.cols]
         y += (currents[2] - currents[3]) / scale
     return np.asarray(y)
+
+
+def row_voltages(model: CrossbarModel, g: Float32, x: FloatArray) -> FloatArray:
+    """Return what the row drivers of one array give.
+
+    Parameters
+    ----------
+    model : CrossbarModel
+    g : (rows, cols) array
+        RRAM conductances [S] of an array of up to 256 columns.
+    x : (samples, rows) array
+        Normalised row voltages that are asked for.
+
+    Returns
+    -------
+    (samples, rows) float array [V]
+    """
+    if model.row_transfer is None:
+        return x * model.v_read
+    levels = model.row_transfer.levels(model.cell.cell_conductance(g).sum(axis=1))
+    row, _ = follow(np.asarray(x, np.float32), slice(0, len(g)), levels)
+    return row.astype(float) * model.v_read
+
+
+def _solve(model: CrossbarModel, g: Float32, x: FloatArray) -> FloatArray:
+    """Return the currents (samples, cols) [A] of an array, or of several side by side."""
+    answer = _solve_rows if model.wires.r_row else _solve_columns
+    if model.row_transfer is None:
+        return answer(model, g, x * model.v_read)
+    parts = [g[:, lo : lo + TILE_COLUMNS] for lo in range(0, g.shape[1], TILE_COLUMNS)]
+    found = [answer(model, part, row_voltages(model, part, x)) for part in parts]
+    return np.concatenate(found, axis=1) if found else np.zeros((len(x), 0))
 
 
 def _solve_columns(model: CrossbarModel, g: Float32, v: FloatArray) -> FloatArray:

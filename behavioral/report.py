@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from behavioral import panels
-from behavioral.layout import CIRCUITS, describe
+from behavioral.layout import circuits_of, describe
 from circuits.amplifier import AmplifierData
 from circuits.files import write_picture
 from circuits.parameters import Technology
@@ -31,7 +31,7 @@ def summarize(library: "Library") -> str:
             f"  {name:18} {_describe_corner(tables.technology)}"
             for name, tables in library.corners.items()
         ]
-    for circuit in CIRCUITS:
+    for circuit in circuits_of(library.technology):
         data = getattr(library, circuit)
         origin = data.provenance
         lines += [

@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 
 from behavioral.groups import read_group, write_group
-from behavioral.layout import CIRCUITS, COMPLETE_IF_ANY, REQUIRED
+from behavioral.layout import COMPLETE_IF_ANY, REQUIRED, circuits_of
 from circuits.errors import FormatError, ParameterError, SimulationError
 from circuits.parameters import Device, Technology
 
@@ -22,6 +22,7 @@ class Tables:
     acam: Any
     crossbar: Any
     readout: Any
+    row_transfer: Any = None
 
     @classmethod
     def from_spice(
@@ -53,7 +54,7 @@ class Tables:
         SimulationError
             ngspice is missing, or points that an inference needs failed.
         """
-        from circuits import acam, crossbar, readout
+        from circuits import acam, crossbar, readout, row_transfer
 
         parts: dict[str, Any] = {
             "acam": acam.characterize(
@@ -64,6 +65,8 @@ class Tables:
             ),
             "readout": readout.characterize(device, technology, **options),
         }
+        if "row_transfer" in circuits_of(technology):
+            parts["row_transfer"] = row_transfer.characterize(device, technology, **options)
         missing = missing_points(parts)
         if missing:
             where = "" if corner == CORNER else f" at the corner {corner}"
@@ -87,24 +90,26 @@ class Tables:
         FormatError
             A group or dataset is missing, a table lacks points, or unknown parameters.
         """
-        missing = [name for name in CIRCUITS if f"{name}/{corner}" not in file]
+        try:
+            technology = Technology.from_text(technology_toml, where="technology")
+        except ParameterError as error:
+            raise FormatError(made_otherwise(error)) from error
+        names = circuits_of(technology)
+        missing = [name for name in names if f"{name}/{corner}" not in file]
         if missing:
             raise FormatError(
                 f"group {', '.join(f'{name}/{corner}' for name in missing)} is missing"
             )
-        parts = {name: read_group(file[f"{name}/{corner}"], name) for name in CIRCUITS}
+        parts = {name: read_group(file[f"{name}/{corner}"], name) for name in names}
         incomplete = missing_points(parts)
         if incomplete:
             raise FormatError("; ".join(incomplete))
-        try:
-            return cls(Technology.from_text(technology_toml, where="technology"), **parts)
-        except ParameterError as error:
-            raise FormatError(made_otherwise(error)) from error
+        return cls(technology, **parts)
 
 
 def write_tables(file: Any, corner: str, tables: Any) -> None:
     """Write the groups of one corner; a whole library stands for its own."""
-    for name in CIRCUITS:
+    for name in circuits_of(tables.technology):
         part = file.create_group(f"{name}/{corner}")
         part.attrs["temperature_c"] = float(tables.technology.temperature_c)
         write_group(part, name, getattr(tables, name))
@@ -119,7 +124,7 @@ def missing_points(parts: dict[str, Any]) -> list[str]:
     """Required tables with NaN, in words."""
     found = []
     for name, fields in REQUIRED.items():
-        for key in fields:
+        for key in fields if name in parts else ():
             values = np.asarray(getattr(parts[name], key), float)
             bad = int((~np.isfinite(values)).sum())
             if bad or not values.size:

@@ -2,13 +2,18 @@
 
 from dataclasses import dataclass
 
-from circuits.toml_file import number_key
+from circuits.toml_file import number_key, text_key
+
+CIRCUITS = ("ideal", "string", "pulses")
 
 
 @dataclass(frozen=True)
 class Driver:
     """Both row drivers, at transistor level; the buffer's transistors are those of [amplifier]."""
 
+    circuit: str = text_key(
+        "row driver that inference assumes: ideal, string or pulses", "ideal", written=False
+    )
     v_supply_v: float = number_key(
         "supply of bit lines, hence of the gates of switches [V]", 0.1, 5.0, 1.4
     )

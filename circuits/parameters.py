@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import ClassVar, Self, cast
 
 from circuits.acam_sizes import Acam, Unit
-from circuits.driver_sizes import Driver
+from circuits.driver_sizes import CIRCUITS, Driver
 from circuits.dynamics import Dynamics, Programming, Stanford, Vteam
 from circuits.errors import ParameterError
 from circuits.readout_sizes import Amplifier, Readout
@@ -262,6 +262,7 @@ class Technology(TomlFile):
             ("process.corner", self.process.corner, CORNERS),
             ("readout.amplifier", self.readout.amplifier, AMPLIFIERS),
             ("acam.cell", self.acam.cell, CELLS),
+            ("driver.circuit", self.driver.circuit, CIRCUITS),
         ):
             if value not in permitted:
                 raise ParameterError(

@@ -299,7 +299,7 @@ class AnalogLinear:
     def _drive_patches(self, padded: Float, shape: Convolution, tile: int) -> Float:
         """Do `_drive_tile` for every patch of an image of drives."""
         array, crossbar, rows = self.arrays[tile], self.hardware.crossbar, self.tiles[tile]
-        if array.correction.pointwise:
+        if array.correction.pointwise and array.levels is None:
             bent = crossbar.bend(array, padded)
             parts = [shape.patches(bent[0], rows)]
             if array.correction.second.size:

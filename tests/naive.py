@@ -253,3 +253,12 @@ def square(driven, own, weights):
     v = driven[: len(weights)].astype(float)
     shared = [sum(w * x * x for w, x in zip(weights, v, strict=True))]
     return [v[i] ** 2 for i in own] + (shared if len(own) < len(weights) else [])
+
+
+# ---- row drivers: behavioral/kernels/dac.py
+
+
+def follow(x, levels):
+    """Interpolate between the levels of every row."""
+    asked = np.linspace(-1, 1, levels.shape[1])
+    return np.stack([np.interp(v, asked, row) for v, row in zip(x.T, levels, strict=True)], axis=1)

@@ -24,3 +24,41 @@ def encode(x, steps, low, high, unit, out):
     for m in range(x.shape[0]):
         for i in range(x.shape[1]):
             out[m, i] = min(max(np.rint(x[m, i] * steps[i]), low), high) * unit
+
+
+@njit(cache=True)
+def follow(x, first, levels, out):
+    """Replace row voltages by those that the drivers of the rows give.
+
+    Parameters
+    ----------
+    x : (samples, inputs) float32 array
+    first : int
+        Input of the first row.
+    levels : (rows, levels) float32 array
+        Row voltage at evenly spaced ideal ones from -1 to 1; linear in between.
+    out : (samples, rows) float32 array
+        Receives the row voltages; NaN stays NaN.
+
+    Returns
+    -------
+    int
+        Inputs outside [-1, 1], taken for its ends, and NaN.
+    """
+    last = levels.shape[1] - 1
+    half = np.float32(0.5) * np.float32(last)
+    outside = 0
+    for m in range(x.shape[0]):
+        for i in range(levels.shape[0]):
+            place = (x[m, first + i] + np.float32(1.0)) * half
+            if np.isnan(place):
+                out[m, i] = place
+                outside += 1
+                continue
+            if place < 0.0 or place > last:
+                outside += 1
+                place = min(max(place, np.float32(0.0)), np.float32(last))
+            k = min(int(place), last - 1)
+            low = levels[i, k]
+            out[m, i] = low + (levels[i, k + 1] - low) * (place - np.float32(k))
+    return outside

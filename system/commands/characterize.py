@@ -138,10 +138,10 @@ def print_plan(
     from collections import Counter
     from importlib import import_module
 
-    from behavioral.layout import CIRCUITS
+    from behavioral.layout import circuits_of
     from circuits.plan import Job
 
-    for circuit in CIRCUITS:
+    for circuit in circuits_of(technology):
         jobs: list[Job] = []
         measured = import_module(f"circuits.{circuit}")
         has_grid = circuit in ("acam", "crossbar")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from behavioral.acam import AcamUnit
 from behavioral.crossbar import TILE_COLUMNS
+from behavioral.reference import row_voltages
 from circuits import acam, crossbar
 from circuits.errors import ParameterError, SimulationError
 from circuits.plan import Job
@@ -44,17 +45,26 @@ def lsb(layer: AnalogLinear, fine: bool = False) -> Array:
 
 def column_circuits(
     layer: AnalogLinear, tile: int, columns: Index, drive: Array
-) -> tuple[Floats, Floats]:
-    """Return conductances (physical columns, rows) [S] and row voltages (n, rows) [V] of a replay.
+) -> list[tuple[Floats, Floats]]:
+    """Return conductances (physical columns, rows) [S] and row voltages (n, rows) [V] of replays.
 
-    One logical column is two physical ones, or four with the error pair of analog slicing.
+    One logical column is two physical ones, or four with the error pair of analog slicing. Ideal
+    row drivers give all the same voltages: one replay. Others see the load of their own array: as
+    many replays as a column has arrays, with one physical column each for every logical one.
     """
-    devices = layer.arrays[tile].devices
+    devices, model = layer.arrays[tile].devices, layer.hardware.crossbar
     if devices is None:
         raise ParameterError(f"{layer.spec.name} keeps no devices: Hardware(keep_devices=True)")
-    g = devices[:, :, columns].transpose(2, 0, 1).reshape(-1, devices.shape[1]).astype(float)
-    v_read = layer.hardware.library.technology.column.v_read_v
-    return g, drive[:, layer.tiles[tile]].astype(float) * v_read
+    x = drive[:, layer.tiles[tile]].astype(float)
+    if model.row_transfer is None:
+        g = devices[:, :, columns].transpose(2, 0, 1).reshape(-1, devices.shape[1])
+        return [(g.astype(float), x * model.v_read)]
+    side = columns[0] // TILE_COLUMNS * TILE_COLUMNS
+    arrays = devices[:, :, side : side + TILE_COLUMNS]
+    return [
+        (device[:, columns].T.astype(float), row_voltages(model, array, x))
+        for device, array in zip(devices, arrays, strict=True)
+    ]
 
 
 def column_outputs(
@@ -74,9 +84,16 @@ def column_outputs(
         A circuit failed in ngspice.
     """
     library, model = layer.hardware.library, layer.hardware.crossbar
-    g, v = column_circuits(layer, tile, columns, drive)
-    current = crossbar.replay(library.device, library.technology, g, v, **run_options)
-    current = current.reshape(len(v), len(columns), -1)  # (n, columns, 2 or 4)
+    side = columns // TILE_COLUMNS
+    if model.row_transfer is not None and len(sides := np.unique(side)) > 1:
+        parts = [columns[side == one] for one in sides]
+        found = [column_outputs(layer, tile, part, drive, **run_options) for part in parts]
+        return np.concatenate(found, axis=1)[:, np.argsort(np.argsort(side, kind="stable"))]
+    replays = [
+        crossbar.replay(library.device, library.technology, g, v, **run_options)
+        for g, v in column_circuits(layer, tile, columns, drive)
+    ]
+    current = np.stack(replays, axis=-1).reshape(len(drive), len(columns), -1)  # 2 or 4 arrays
     total = current[..., 0] - current[..., 1]
     if current.shape[2] == 4:
         scale = layer.arrays[tile].error_scale[columns // TILE_COLUMNS]

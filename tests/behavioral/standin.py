@@ -11,6 +11,7 @@ from circuits.crossbar import CrossbarData
 from circuits.parameters import Device, Technology
 from circuits.plan import Provenance
 from circuits.readout import ReadoutData
+from circuits.row_transfer import RowTransferData
 
 V_T = 0.0259
 
@@ -103,3 +104,21 @@ def make_library(**overrides: str) -> Library:
     return Library.from_tables(
         device, technology, acam=acam, crossbar=crossbar_data(), readout=readout
     )
+
+
+def row_transfer(ohms: float, offset: float = 0.0) -> RowTransferData:
+    """Table of a driver with some resistance, whose rest level is off by volts."""
+    load, ideal = 0.0384 * np.linspace(0, 1, 33) ** 2, np.linspace(-0.2, 0.2, 65)
+    row = (ideal + offset) / (1 + ohms * load[:, None])
+    return fill(
+        RowTransferData, load_s=load, ideal_v=ideal, row_v=row, status=np.zeros(33, np.int8)
+    )
+
+
+def driven_library(ohms: float, offset: float = 0.0) -> Library:
+    """Assemble the stand-in with such row drivers."""
+    ideal = make_library()
+    technology = ideal.technology.override({"driver.circuit": "string"})
+    parts = {name: getattr(ideal, name) for name in ("acam", "crossbar", "readout")}
+    data = row_transfer(ohms, offset)
+    return Library.from_tables(ideal.device, technology, row_transfer=data, **parts)

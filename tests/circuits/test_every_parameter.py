@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from circuits import acam, acam_unit, crossbar, readout
+from circuits import acam, acam_unit, crossbar, readout, row_transfer
 from circuits.parameters import Technology, apply_overrides, load_parameters, parameter_keys
 from circuits.row_driver import DriverBench
 
@@ -30,6 +30,7 @@ VALUES = {
     "technology.acam.cells_per_row": "2",
     "technology.acam.cell": "10t2m",
     "technology.unit.rows_per_or_line": "1",
+    "technology.driver.circuit": "pulses",
     "technology.driver.buffers": "2",
     "technology.driver.cells": "128",
     "technology.column.rows": "128",
@@ -70,10 +71,13 @@ def unit_texts(device, technology):
     return [job.netlist for job in jobs]
 
 
-def driver_texts(_, technology):
-    """Return the netlists of both row drivers."""
-    bench = DriverBench(technology, {})
-    return [job.netlist for job in (bench.sweep(1e-3), bench.step(0, 1), bench.pulses())]
+def driver_texts(device, technology):
+    """Return the netlists of both row drivers, and of the one that inference takes."""
+    bench, jobs = DriverBench(technology, {}), []
+    if technology.driver.circuit != "ideal":
+        row_transfer.characterize(device, technology, quick=True, record=jobs)
+    jobs += bench.sweep(1e-3), bench.step(0, 1), bench.pulses()
+    return [job.netlist for job in jobs]
 
 
 def technology_with(key):

@@ -15,7 +15,7 @@ from system.linear import AnalogLinear
 from system.models.ops import as_images
 from system.models.patches import Convolution
 from system.quantization import Mapping
-from tests.behavioral.standin import make_library
+from tests.behavioral.standin import driven_library, make_library
 
 RNG = np.random.default_rng(2)
 WEIGHT = RNG.normal(size=(12, 300)).astype(np.float32) * np.geomspace(0.1, 1, 12)[:, None].astype(
@@ -256,6 +256,20 @@ def test_a_convolution_is_the_product_of_its_patches(real, monkeypatch, forced):
     assert [(c.pointwise, len(c.laws)) for c in found] == [wanted] * len(found)
     expected = as_images(layer.forward(patches), shape.pad(images), shape)
     np.testing.assert_allclose(layer.convolve(images, shape), expected, atol=step(layer).max())
+    assert np.mean(layer.convolve(images, shape) != expected) < 0.01
+
+
+def test_row_drivers_of_a_convolution_see_rows():
+    """A pixel stands on 25 rows of different load: the image cannot be driven as it is."""
+    shape, mapping = Convolution((5, 5), padding=(2, 2, 2, 2)), Mapping()
+    images = RNG.normal(size=(2, 12, 6, 6)).astype(np.float32)
+    patches = shape.patches(shape.pad(images))
+    recorder = RangeRecorder({"l.weight": WEIGHT}, mapping, ROWS)
+    recorder.linear("l", patches)
+    hardware = Hardware(driven_library(500.0), mapping)
+    layer = AnalogLinear("l", WEIGHT, None, None, recorder.ranges, hardware, Chip())
+    assert all(array.correction.pointwise for array in layer.arrays)
+    expected = as_images(layer.forward(patches), shape.pad(images), shape)
     assert np.mean(layer.convolve(images, shape) != expected) < 0.01
 
 
