@@ -138,10 +138,13 @@ def _replay_column(
     spice = float(column_outputs(layer, tile, columns, one, **options)[0, 0]) / step
     point = Point(layer.spec.name, "column", tile, column, stimulus, ours, spice)
     name = f"{layer.spec.name}-tile{tile}-column{column}-stimulus{stimulus}"
-    paths = [_write(folder, name, job, "dc") for job in jobs]
+    arrays = ("",) if len(jobs) == 1 else tuple(f"-array{k}" for k in range(len(jobs)))
+    paths = [_write(folder, name + of, job, "dc") for of, job in zip(arrays, jobs, strict=True)]
     scale = layer.arrays[tile].error_scale
     k = f"{scale[column // TILE_COLUMNS]:.6g}" if len(scale) else None
-    total = "i(vs0) - i(vs1)" + (f" + (i(vs2) - i(vs3)) / {k}" if k else "")
+    i = "i(vs{})" if len(jobs) == 1 else "i(vs0) of array{}"  # row drivers: a netlist an array
+    parts = [i.format(array) for array in range(4)]
+    total = f"{parts[0]} - {parts[1]}" + (f" + ({parts[2]} - {parts[3]}) / {k}" if k else "")
     unit = layer.hardware.crossbar.v_read * layer.hardware.crossbar.span * step
     note = f"In the netlist the output is {total}, and 1 LSB is {unit:.6g} A:"
     return Replay(point, paths, note)
