@@ -63,14 +63,15 @@ def cluster(tmp_path_factory):
         process.wait()
 
 
-def test_a_cluster_gives_the_results_of_this_machine(cluster, tmp_path):
+def test_a_cluster_gives_the_bytes_of_one_and_of_eight_workers(cluster, tmp_path):
     jobs = [divider(k) for k in range(12)]
     with cluster_executor(cluster[0]) as executor:
         far = plan.run(jobs, executor=executor, cache=tmp_path / "far")
-    near = plan.run(jobs, workers=1, cache=tmp_path / "near")
+    near, eight = (plan.run(jobs, workers=n, cache=tmp_path / f"near{n}") for n in (1, 8))
     assert [r.status for r in far] == [0] * 12
-    for a, b in zip(far, near, strict=True):
+    for a, b, c in zip(far, near, eight, strict=True):
         assert a.vectors["v(b)"].tobytes() == b.vectors["v(b)"].tobytes()
+        assert a.vectors["v(b)"].tobytes() == c.vectors["v(b)"].tobytes()
 
 
 def test_a_sweep_on_a_cluster_is_that_of_this_machine(cluster, quick_library, tmp_path):

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     unit.add_argument("--csv", metavar="FILE.csv", help="every conversion")
     unit.add_argument("--plot", metavar="FILE.png", help="codes, energy and latency")
     _action(actions, "sense", "the sense amplifier: offset, delay, noise, energy")
-    lines = _action(actions, "lines", "match lines of 1 to 128 cells; data lines that just moved")
+    lines = _action(actions, "lines", "match lines of 1 to 128 cells; moving data lines; idle rows")
     lines.add_argument("--plot", metavar="FILE.png", help="draw both")
 
 
@@ -69,6 +69,8 @@ def _measure(
 
         history, lines = match_lines.measure(library, **options)
         print(match_lines.text(library, history, lines))
+        rows = match_lines.measure_idle(library, **options)
+        print(f"\n{match_lines.idle_text(rows)}")
         if plot:
             match_lines.draw(library, history, lines, plot)
             print(f"plot: {plot}")

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
 from behavioral.library import Library
-from circuits import match_line, sense
+from circuits import idle_rows, match_line, sense
+from circuits.idle_rows import IdleRows
 from circuits.match_line import History, LongLines
 
 Floats = NDArray[np.float64]
@@ -47,6 +48,12 @@ def measure(library: Library, **run_options: Any) -> tuple[History, LongLines]:
     return history, lines
 
 
+def measure_idle(library: Library, **run_options: Any) -> IdleRows:
+    """Measure rows that are not searched."""
+    g = conductances(library)
+    return idle_rows.measure(library.device, library.technology, g, **run_options)
+
+
 def text(library: Library, history: History, lines: LongLines) -> str:
     """Return both measurements as tables."""
     g = history.g * 1e6
@@ -75,6 +82,19 @@ def text(library: Library, history: History, lines: LongLines) -> str:
     for k, cells in enumerate(lines.cells):
         pairs = zip(lines.delay_s[k, middle], lines.energy_j[k, middle], strict=True)
         out.append(f"{cells:5} " + "".join(f"{t * 1e12:9.0f}, {e * 1e15:4.1f} " for t, e in pairs))
+    return "\n".join(out)
+
+
+def idle_text(rows: IdleRows) -> str:
+    """Return what rows take that are not searched."""
+    out = ["rows that are not searched: power of a half [W], current from its precharged line [A]"]
+    out.append("half   G [uS]   search lines on, matching     search lines at ground")
+    for side, half in enumerate(("lower", "upper")):
+        for k, g in enumerate(rows.g * 1e6):
+            states = zip(rows.power_w[:, side, k], rows.line_a[:, side, k], strict=True)
+            out.append(
+                f"{half:6} {g:7.3g} " + "".join(f"{w:12.2e}, {a:9.2e}   " for w, a in states)
+            )
     return "\n".join(out)
 
 
