@@ -1,12 +1,18 @@
 """Noise laws against the paper's table; streams against their own promises."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy import stats
 
+from behavioral.acam import AcamModel
+from behavioral.crossbar import CrossbarModel
 from behavioral.noise import NoiseLaw, generator, normal, stream_key
 from circuits.errors import ParameterError
 from circuits.parameters import Device
+from system.sweep.points import AT_PROGRAMMING
+from tests.behavioral.standin import make_library
 
 # NL-DPE released code, constants 0.95/-1.86/2 uS and 0.98/-3.1/10 uS: G, write, read [uS]
 TABLE = [
@@ -97,3 +103,20 @@ def _without_jit():
     import numba
 
     return bool(numba.config.DISABLE_JIT)
+
+
+@pytest.mark.parametrize("key", AT_PROGRAMMING)
+def test_every_noise_key_moves_crossbars_and_acam_units(key):
+    """No netlist knows them; together with tests/circuits/test_every_parameter.py: no dead key."""
+    library = make_library()
+    value = {"noise_floor_s": 1e-6, "stuck_off_rate": 0.05}.get(key)
+    value = 0.9 * getattr(library.device, key) if value is None else value
+    devices = library.device, library.device.override({key: repr(value)})
+    libraries = [dataclasses.replace(library, device=device) for device in devices]
+    w = np.linspace(-1, 1, 64, dtype=np.float32).reshape(8, 8)
+    before, after = (CrossbarModel(one).program(w, seed=1).effective for one in libraries)
+    assert not np.array_equal(before, after)
+    hi, bit = np.geomspace(1e-3, 0.9, 64), np.arange(64) // 8  # the lowest below 1 uS
+    models = [AcamModel.from_library(one) for one in libraries]
+    units = [m.program(hi / 2, hi, bit, 8, seed=1, keep_thresholds=True) for m in models]
+    assert not np.array_equal(units[0].hi, units[1].hi)
