@@ -119,6 +119,7 @@ class Figures:
             chosen[0],
             log_j=float(np.mean([f.log_j for f in chosen])),
             exp_j=float(np.mean([f.exp_j for f in chosen])),
+            exp_rows=float(np.mean([f.exp_rows for f in chosen])),
         )
 
 
@@ -219,8 +220,8 @@ def measure(
     products = {
         name: measure_products(
             operands, _ceilings(network.ranges, name, operands, own.output_margin),
-            ProductModel.program(None, bits=own.output_bits), hardware.acam, meter.energy,
-            seed=chip.stream(name),
+            ProductModel.program(None, bits=own.output_bits, copies=own.product_copies),
+            hardware.acam, meter.energy, seed=chip.stream(name),
         )
         for name, operands in ops.operands.items()
         for own in [network.mapping.of(name)]

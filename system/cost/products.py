@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from behavioral.acam import AcamModel, AcamUnit, Windows
+from behavioral.log_units import exp_codes
 from behavioral.noise import seed_path
 from behavioral.products import ProductModel
 from system.cost.conversion import ConversionEnergy
@@ -21,12 +22,15 @@ ROWS = 24  # rows of queries whose scores and products are formed
 
 @dataclass(frozen=True)
 class ProductFigures:
-    """Mean energy of one conversion [J] of the log and of the exp units, and the rows of each."""
+    """Mean energy of one conversion [J] of the log and of the exp units, and the rows of each.
+
+    Exp units in parallel round at staggered places; theirs are means over them.
+    """
 
     log_j: float
     exp_j: float
     log_rows: int
-    exp_rows: int
+    exp_rows: float
 
 
 def measure_products(
@@ -45,7 +49,8 @@ def measure_products(
         (1, heads, T, D) each.
     ceilings : largest magnitude of each operand's code, per channel or per head.
     model : ProductModel
-        Its codes without noise: which level a unit sees depends little on noise.
+        Its codes without noise: which level a unit sees depends little on noise. Its copies are
+        the units in parallel.
     acam, energy : the characterised cell.
     seed : of the programmed units.
     """
@@ -53,43 +58,46 @@ def measure_products(
     magnitudes, sums = sample(operands, ceilings, model)
     top = 2**model.in_bits - 1
     level = np.minimum(np.floor(magnitudes * top + 0.5), top)
-    log_unit, exp_unit, last = _programmed(model, acam, seed)
+    last = int(np.count_nonzero(model.exps[0][: model.zero])) + 1  # exp units' line ends there
+    log_unit, exp_units = _programmed(model, acam, seed, last)
+    place = (last - np.minimum(sums, last)) / last
     return ProductFigures(
         log_j=_mean(energy, log_unit, 1.0 - level / top),  # the log units' line is inverted
-        exp_j=_mean(energy, exp_unit, (last - np.minimum(sums, last)) / last),
+        exp_j=float(np.mean([_mean(energy, unit, place) for unit in exp_units])),
         log_rows=len(log_unit.bit),
-        exp_rows=len(exp_unit.bit),
+        exp_rows=float(np.mean([len(unit.bit) for unit in exp_units])),
     )
 
 
 def _programmed(
-    model: ProductModel, acam: AcamModel, seed: tuple[int, ...]
-) -> tuple[AcamUnit, AcamUnit, int]:
+    model: ProductModel, acam: AcamModel, seed: tuple[int, ...], last: int
+) -> tuple[AcamUnit, list[AcamUnit]]:
     """Program log and exp units as `ProductModel.program` does, keeping their conductances.
+
+    Parameters
+    ----------
+    last : attenuation at the lower end of the exp units' data line.
 
     Returns
     -------
-    log units, exp units, and the attenuation at the lower end of the exp units' data line
+    log units, and the exp units of each copy
     """
     top = 2**model.bits - 1
     logs = model.logs[0].astype(np.int64)
     log_codes = np.where(logs == model.zero, 0, top - np.minimum(logs, top))
-    last = int(np.count_nonzero(model.exps[0][: model.zero])) + 1
-    exp_codes = model.exps[0][: last + 1].astype(np.int64)
-    units = []
-    for name, codes, bits in (
-        ("log", log_codes, model.bits),
-        ("exp", exp_codes, model.out_bits),
-    ):
+    exps = exp_codes(model.out_bits, np.arange(last + 1) * model.delta, model.copies)
+
+    def unit(name: str, codes: NDArray[np.int64], bits: int, copy: int = 0) -> AcamUnit:
         windows = Windows.from_levels(codes[::-1], (0.0, 1.0), (0.0, 1.0), bits=bits)
-        lo, hi = windows.on_data_line()
-        units.append(
-            acam.program(
-                lo, hi, windows.bit, bits, seed=(*seed_path(seed), ord(name[0])),
-                columns=UNITS, levels=codes.size, keep_conductances=True,
-            )
+        key = (*seed_path(seed), ord(name[0]))
+        return acam.program(
+            *windows.on_data_line(), windows.bit, bits, seed=(*key, copy) if copy else key,
+            columns=UNITS, levels=codes.size, keep_conductances=True,
         )  # fmt: skip
-    return units[0], units[1], last
+
+    return unit("log", log_codes, model.bits), [
+        unit("exp", codes, model.out_bits, i) for i, codes in enumerate(exps)
+    ]
 
 
 def _mean(energy: ConversionEnergy, unit: AcamUnit, u: Floats) -> float:
