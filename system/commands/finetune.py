@@ -22,8 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--steps",
         default="float,naf",
-        help="comma-separated: float, naf, acam (default: float,naf); each starts from what the one"
-        " before it wrote",
+        help="comma-separated: float, crossbar, naf, quantize, trees, acam (default: float,naf); "
+        "each starts from what the one before it wrote",
     )
     parser.add_argument("--library", default=DEFAULT_LIBRARY, metavar="FILE.h5")
     parser.add_argument("--out", default="checkpoints", metavar="DIR")
@@ -38,6 +38,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--acam-steps", type=count, help="optimiser steps of each set of ACAM windows"
     )
     parser.add_argument("--data", metavar="PATH", help="your own copy of the data set")
+    parser.add_argument(
+        "--samples", type=count,
+        help="test images, or windows of text, that metrics.json scores (default: 500, 4)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--map", dest="mapping", action="append", default=[], metavar="KEY=VALUE",
+        help="train and quantize for another choice of the mapping, as in infer; repeatable",
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -46,13 +54,19 @@ def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from circuits.errors import NldpeError
-    from system.commands.options import announce_compilation, load_library, output_folder
+    from system.commands.options import (
+        announce_compilation,
+        load_library,
+        mapping_overrides,
+        output_folder,
+    )
     from system.networks import shipped_folder
 
     try:
         from system.training.adapters import AdapterPlan, train_adapter
         from system.training.heads import HEADS, train_head
-        from system.training.recipes import RECIPES, Plan, finetune
+        from system.training.pipeline import finetune
+        from system.training.recipes import RECIPES, Plan
     except ModuleNotFoundError as error:
         raise NldpeError(
             f"training needs {error.name}; install the extra: pip install 'nldpe-cosim[train]'"
@@ -72,6 +86,7 @@ def run(args: argparse.Namespace) -> int:
     plan = Plan(
         out, library, args.seed, args.float_steps, args.naf_steps, data=data,
         start=shipped_folder() if args.start == "shipped" else args.start and Path(args.start),
+        mapping=mapping_overrides(args.mapping), samples=args.samples,
     )  # fmt: skip
     if args.acam_steps is not None:
         plan = replace(plan, acam_steps=args.acam_steps)

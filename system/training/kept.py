@@ -41,6 +41,10 @@ class KeptTraining:
     origin : what the training depends on, as plain values.
     arrays : and as arrays: data, weights at the start.
     every : steps between two writings.
+
+    Attributes
+    ----------
+    losses : of the steps so far.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class KeptTraining:
         every: int = EVERY,
     ) -> None:  # fmt: skip
         self.place, self.every = place, every
+        self.losses: list[float] = []
         digest = hashlib.sha256(json.dumps(origin, sort_keys=True).encode())
         for array in arrays:
             digest.update(np.ascontiguousarray(array).tobytes())

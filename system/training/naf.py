@@ -207,6 +207,11 @@ class ChipMaker:
     library, mapping, seed : what the chips are made of
     refresh : steps one chip serves
     remeasure : steps between two measurements of the ranges
+
+    Attributes
+    ----------
+    hardware : models of the chips to come.
+    ranges : of the codes, as measured last.
     """
 
     def __init__(
@@ -220,7 +225,7 @@ class ChipMaker:
         remeasure: int = 200,
     ):
         self._parameters, self._measure = parameters, measure
-        self._hardware = Hardware(library, mapping)
+        self.hardware = Hardware(library, mapping)
         self._seed, self._refresh, self._remeasure = seed, refresh, remeasure
         self.ranges: Ranges = {}
         self._programmed: dict[str, Any] = {}  # the weights of the chip in use
@@ -234,7 +239,7 @@ class ChipMaker:
                 self.ranges = self._measure(self._programmed)
         if self._ops is None:
             chip = Chip(self._seed, 1_000_000 + step // self._refresh)
-            self._ops = NoisyOps(AnalogOps(self._programmed, self.ranges, self._hardware, chip))
+            self._ops = NoisyOps(AnalogOps(self._programmed, self.ranges, self.hardware, chip))
         return self._ops
 
     def state_dict(self) -> State:

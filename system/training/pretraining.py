@@ -69,6 +69,7 @@ def optimize(
         lr=rate,
         betas=(0.9, 0.95),
     )
+    losses = [] if kept is None else kept.losses
     first = _resume(kept, parameters, optimizer, companion)
     bar = tqdm(
         range(first, steps), desc=label, initial=first, total=steps, disable=None, mininterval=1.0
@@ -82,6 +83,7 @@ def optimize(
         torch.nn.utils.clip_grad_norm_(list(parameters.values()), 1.0)
         optimizer.step()
         value = float(loss.detach())
+        losses.append(value)
         bar.set_postfix(loss=f"{value:.3f}")
         if step % 100 == 0:
             log.info("%s: step %d of %d, loss %.4f", label, step, steps, value)
@@ -92,6 +94,7 @@ def optimize(
                     "parameters": {name: p.detach() for name, p in parameters.items()},
                     "optimizer": optimizer.state_dict(),
                     "companion": companion.state_dict() if companion is not None else {},
+                    "losses": losses,
                 },
             )
 
@@ -109,6 +112,8 @@ def _resume(
     optimizer.load_state_dict(state["optimizer"])
     if companion is not None:
         companion.load_state_dict(state["companion"])
+    if kept is not None:
+        kept.losses[:] = state["losses"]
     return int(state["done"])
 
 

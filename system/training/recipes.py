@@ -1,20 +1,15 @@
-"""Recipes of the shipped checkpoints: float training, then fine-tuning of weights and windows."""
+"""Recipes of the shipped checkpoints: which network, on which data, for how many steps."""
 
 from __future__ import annotations
 
-import logging
-import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from behavioral.library import Library
-from circuits.errors import CheckpointError, ParameterError
-from system import evaluation, inputs
-from system.calibration import Ranges, calibrate
+from system import evaluation
 from system.data import datasets, photo_digits
 from system.data.vision import CALIBRATION_IMAGES
 from system.models import lenet
@@ -22,17 +17,11 @@ from system.models.classifier import KINDS, Classifier
 from system.models.lenet import Lenet
 from system.models.llama import Llama, LlamaConfig
 from system.models.ops import Ops
-from system.networks import CALIBRATION_WINDOWS, load_network
+from system.networks import CALIBRATION_WINDOWS
 from system.quantization import Mapping
 from system.tokenizer import train_tokenizer
 from system.training import convnets, naf, networks, photos, pretraining, windows
 from system.training.kept import KeptTraining
-from system.weights import acam_windows
-from system.weights.checkpoint import load_checkpoint, save_checkpoint
-
-log = logging.getLogger(__name__)
-
-STEPS = ("float", "naf", "acam")
 
 
 @dataclass(frozen=True)
@@ -48,6 +37,8 @@ class Plan:
     acam_steps : optimiser steps of every set of windows
     data : the user's own data set, or None
     start : folder of the checkpoint that the first of the steps starts from; None: `out`
+    mapping : choices that differ from the recipe's, as in `Mapping.changed`
+    samples : that metrics.json scores; None: as `metrics.write` says
     """
 
     out: Path
@@ -58,6 +49,8 @@ class Plan:
     acam_steps: int = windows.STEPS
     data: Path | None = None
     start: Path | None = None
+    mapping: dict[str, Any] = field(default_factory=dict)
+    samples: int | None = None
 
 
 class LenetMnist:
@@ -209,134 +202,5 @@ Recipe = LenetMnist | LlamaAusten | _PhotoDigits
 RECIPES: dict[str, type[Recipe]] = {
     r.name: r for r in (LenetMnist, LlamaAusten, Resnet8, Resnet20, Senet)
 }
-
-
-def finetune(model: str, steps: list[str], plan: Plan) -> list[Path]:
-    """Run the steps of a recipe; returns the checkpoint directories written.
-
-    Interrupted, the same call goes on where the state was kept last, to the same bits.
-
-    Raises
-    ------
-    ParameterError
-        Unknown model or step.
-    CheckpointError
-        Step "naf" or "acam" without a checkpoint to start from; a kept state of another training.
-    """
-    if model not in RECIPES:
-        raise ParameterError(f"no recipe for {model!r}; known: {', '.join(RECIPES)}")
-    unknown = [s for s in steps if s not in STEPS]
-    if unknown:
-        raise ParameterError(f"unknown step {unknown[0]!r}; known: {', '.join(STEPS)}")
-    recipe = RECIPES[model](plan)
-    written, states, start = [], [], plan.start or plan.out
-    for step, train in (("float", _pretrain), ("naf", _tune)):
-        if step in steps:
-            place, kept = train(recipe, start)
-            written.append(place)
-            states.append(kept)
-            start = plan.out
-    if "acam" in steps:
-        written.append(_tune_windows(model, plan, start))
-    for kept in states:  # not earlier: a finished step is read back where a later one was stopped
-        kept.remove()
-    return written
-
-
-def _pretrain(recipe: Recipe, start: Path) -> tuple[Path, KeptTraining]:
-    """Train in float, from nothing; returns the checkpoint's directory and the state kept."""
-    count = recipe.plan.float_steps or recipe.float_steps
-    name = f"{recipe.name}-float"
-    kept = _kept(recipe, name, _command(recipe, "float", count), {})
-    parameters = recipe.pretrain(count, kept)
-    return _save(recipe, parameters, name, "float", count), kept
-
-
-def _tune(recipe: Recipe, start: Path) -> tuple[Path, KeptTraining]:
-    """Fine-tune on chips what float training wrote below `start`; returns as `_pretrain`."""
-    plan = recipe.plan
-    count = plan.naf_steps or recipe.naf_steps
-    place = _need(start / f"{recipe.name}-float", f"{recipe.name} --steps float")
-    tensors = load_checkpoint(place).tensors
-    parameters = {name: torch.from_numpy(t.copy()).requires_grad_() for name, t in tensors.items()}
-    kept = _kept(recipe, recipe.name, _command(recipe, "naf", count), naf.arrays(parameters))
-    maker = naf.ChipMaker(
-        parameters, lambda tensors: _measure(recipe, tensors), plan.library, recipe.mapping,
-        plan.seed, recipe.refresh,
-    )  # fmt: skip
-    recipe.tune(parameters, maker, count, kept)
-    return _save(recipe, parameters, recipe.name, "naf", count), kept
-
-
-def _kept(recipe: Recipe, name: str, command: str, start: dict[str, Any]) -> KeptTraining:
-    """Return where the state of a training is kept, beside the checkpoint it writes."""
-    origin = {
-        "command": command, "config": recipe.config, "mapping": recipe.mapping.to_dict(),
-        "library": recipe.plan.library.sha256,
-    }  # fmt: skip
-    arrays = [recipe.training_data, *start.values()]
-    return KeptTraining(recipe.plan.out / f"{name}.training", origin, arrays)
-
-
-def _command(recipe: Recipe, step: str, count: int) -> str:
-    seed = recipe.plan.seed
-    return f"nldpe finetune {recipe.name} --steps {step} --{step}-steps {count} --seed {seed}"
-
-
-def _tune_windows(model: str, plan: Plan, start: Path) -> Path:
-    """Fine-tune the ACAM windows of a checkpoint below `start` whose weights are ready."""
-    ready, place = _need(start / model, f"{model} --steps float,naf"), plan.out / model
-    inputs.note(ready)
-    if start.resolve() != plan.out.resolve():
-        shutil.copytree(ready, place, dirs_exist_ok=True)
-    rows = plan.library.technology.column.rows
-    network = load_network(str(place), tile_rows=rows, data=plan.data)
-    windows.tune_network(network, plan.library, place, steps=plan.acam_steps, seed=plan.seed)
-    return place / acam_windows.FILE
-
-
-def _need(place: Path, words: str) -> Path:
-    """Return a checkpoint's directory, or say how to make it."""
-    if not place.is_dir():
-        raise CheckpointError(
-            f"{place} does not exist; make it first: nldpe finetune {words}; or name the folder "
-            "that holds one: --start DIR"
-        )
-    return place
-
-
-def _measure(recipe: Recipe, tensors: dict[str, Any]) -> Ranges:
-    model = recipe.build(tensors)
-    rows = recipe.plan.library.technology.column.rows
-    return calibrate(
-        model.tensors,
-        lambda ops: recipe.calibration(model, ops),  # type: ignore[arg-type]
-        recipe.mapping,
-        rows,
-    )
-
-
-def _save(
-    recipe: Recipe, parameters: networks.Parameters, name: str, step: str,
-    count: int,
-) -> Path:  # fmt: skip
-    plan = recipe.plan
-    tensors = {k: p.detach().numpy() for k, p in parameters.items()}
-    rows = plan.library.technology.column.rows
-    provenance = {
-        "command": _command(recipe, step, count),
-        "seed": plan.seed,
-        "step": step,
-        "steps": count,
-        "library_sha256": plan.library.sha256 if step == "naf" else None,
-    }
-    place = plan.out / name
-    save_checkpoint(
-        place,
-        {**recipe.config, "mapping": recipe.mapping.to_dict(), "tile_rows": rows},
-        tensors,
-        analog=_measure(recipe, tensors),
-        extra={"provenance": provenance},
-        tokenizer=recipe.tokenizer,
-    )
-    return place
+# What a checkpoint states beside the mapping that it was trained on: docs/cnn.md says why.
+SERVED: dict[str, dict[str, Any]] = {"senet-photo-digits": {"output_copies": 4}}

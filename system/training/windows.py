@@ -13,7 +13,7 @@ import json
 import logging
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ from system.models.language import LanguageModel
 from system.networks import Network
 from system.training import acam
 from system.training.pretraining import cosine
+from system.training.trees import fit_windows
 from system.weights import acam_windows
 from system.weights.acam_windows import TunedWindows
 
@@ -134,7 +135,7 @@ def tune(
     rng = np.random.default_rng((*seed, _INPUTS))
 
     start = kept = np.stack([exact.lo, exact.hi])
-    best = first = error(problem, start, model, (*seed, _CHOICE))
+    best = first = error(problem, start, model, (*seed, _CHOICE)) if steps else 0.0
     bar = tqdm(range(steps), desc=label, disable=None, mininterval=1.0, leave=False)
     for step in bar:
         optimizer.param_groups[0]["lr"] = rate * cosine(step, steps, warm_up=1)
@@ -206,8 +207,23 @@ def _moments(
     return (mean - place.low) / span, ranges[f"{name}.std"][place.columns] / span
 
 
+def of_trees(problem: Problem) -> Problem:
+    """Return a problem whose windows are those of decision trees, if these have the same rows."""
+    exact = problem.placement.windows
+    found = fit_windows(
+        problem.function, exact.x_range, exact.y_range, bits=exact.bits, gray=exact.gray
+    )
+    if not np.array_equal(found.bit, exact.bit):
+        log.warning(
+            "%s: trees have %d rows, exact windows %d; the exact ones are taken.",
+            problem.placement.key, found.rows, exact.rows,
+        )  # fmt: skip
+        return problem
+    return replace(problem, placement=replace(problem.placement, windows=found))
+
+
 def tune_network(
-    network: Network, library: Library, folder: Path, *, steps: int, seed: int
+    network: Network, library: Library, folder: Path, *, steps: int, seed: int, trees: bool = False
 ) -> dict[str, TunedWindows]:
     """Tune all windows of a checkpoint and write its acam.h5; goes on where it was stopped.
 
@@ -218,11 +234,14 @@ def tune_network(
     network : loaded from the folder
     library : the characterised circuits whose noise counts
     folder : the checkpoint's directory
-    steps, seed : of each set of windows
+    steps, seed : of each set of windows; no steps: they stay as trees or the function give them
+    trees : start from windows of decision trees in place of exact ones
     """
-    command = f"nldpe finetune {folder.name} --steps acam --acam-steps {steps} --seed {seed}"
+    step = ",".join(["trees"] * trees + ["acam"] * (steps > 0))
+    more = f" --acam-steps {steps}" if steps else ""
     origin = {
-        "command": command, "step": "acam", "steps": steps, "seed": seed,
+        "command": f"nldpe finetune {folder.name} --steps {step}{more} --seed {seed}",
+        "step": step, "steps": steps, "seed": seed,
         "library_sha256": library.sha256,
         "weights_sha256": sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
         "mapping": network.mapping.to_dict(),
@@ -235,7 +254,13 @@ def tune_network(
         if key in done:
             continue
         part = (seed, zlib.crc32(key.encode()))
-        done[key] = found = tune(problem, model, steps=steps, seed=part, label=key)
+        start = of_trees(problem) if trees else problem
+        found = tune(start, model, steps=steps, seed=part, label=key)
+        if trees:  # compared with exact windows too
+            windows = problem.placement.windows
+            exact = error(problem, np.stack([windows.lo, windows.hi]), model, (*part, _END))
+            found = replace(found, error_before=exact)
+        done[key] = found
         log.info("%s: rms %.3f -> %.3f codes", key, found.error_before, found.error_after)
         acam_windows.write_windows(partial, done, origin)
     acam_windows.write_windows(folder / acam_windows.FILE, done, origin)

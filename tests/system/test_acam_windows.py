@@ -16,7 +16,8 @@ from system.hardware import Chip
 from system.inference import evaluate
 from system.networks import load_network, shipped
 from system.training import windows
-from system.training.recipes import Plan, finetune
+from system.training.pipeline import finetune
+from system.training.recipes import Plan
 from system.weights.acam_windows import TunedWindows, read_windows, write_windows
 from system.weights.checkpoint import load_checkpoint
 

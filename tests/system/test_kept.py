@@ -87,7 +87,8 @@ def test_finetune_goes_on_step_by_step(quick_library, tmp_path, monkeypatch, cap
     """Stopped in float, then in NAF, then whole: the files of a command never stopped."""
 
     def finetune(out, *more):
-        words = ["--float-steps", "3", "--naf-steps", "3", "--out", str(tmp_path / out), *more]
+        words = ["--float-steps", "3", "--naf-steps", "3", "--samples", "4", *more]
+        words += ["--out", str(tmp_path / out)]
         return main(["finetune", "lenet-mnist", "--library", str(quick_library), *words])
 
     monkeypatch.setattr(KeptTraining, "is_due", lambda *_: True)
