@@ -19,7 +19,7 @@ Ranges = dict[str, NDArray[Any]]
 HALF = float(np.finfo(np.float16).max)
 FEW = 128  # inputs: the extremes of fewer say little about those to come
 # The fields of a mapping that `RangeRecorder` reads.
-RANGE_CHOICES = ("percentile", "input_blocks", "block_norm", "output_range")
+RANGE_CHOICES = ("percentile", "range_momentum", "input_blocks", "block_norm", "output_range")
 # Those that move windows: fine-tuned ones fit no others.
 WINDOW_CHOICES = (
     *RANGE_CHOICES, "output_bits", "output_margin", "flat_margin", "output_lift", "line_start",
@@ -53,10 +53,16 @@ def _bounds(values: Array, mapping: Mapping) -> Array:
     return np.percentile(values, [100.0 - share, share], axis=0).astype(np.float32)
 
 
+def _follow(seen: Array, new: Array, momentum: float) -> Array:
+    """Return a range that has moved towards that of a new batch."""
+    return np.asarray(seen + np.float32(1.0 - momentum) * (new - seen), np.float32)
+
+
 class RangeRecorder(FloatOps):
     """Float arithmetic that notes the range of everything that will become a code.
 
-    Keys of `ranges` (float32 arrays, widened with every call):
+    Keys of `ranges` (float32 arrays, widened with every call, or following the calls where the
+    mapping has a `range_momentum`):
 
     - `NAME.x` (2, in): every input of a linear layer
     - `NAME.y` (2, out): product x W^T before the bias, all rows
@@ -87,15 +93,16 @@ class RangeRecorder(FloatOps):
         mapping = self._mapping.of(name)
         if mapping.input_blocks and activation is None and not self._has_bias(name):
             flat = flat / block_scale(flat, mapping.block_norm)
-        self._widen(f"{name}.x", _bounds(flat, mapping))
+        momentum = mapping.range_momentum
+        self._widen(f"{name}.x", _bounds(flat, mapping), momentum)
         self._keep_rows(name, flat)
         parts = [flat[:, t] @ weight[:, t].T for t in tiles(flat.shape[1], self._rows)]
-        self._widen(f"{name}.tile", np.stack([_bounds(p, mapping) for p in parts]), axis=1)
+        self._widen(f"{name}.tile", np.stack([_bounds(p, mapping) for p in parts]), momentum, 1)
         y = np.sum(parts, axis=0)
-        self._widen(f"{name}.y", _bounds(y, mapping))
+        self._widen(f"{name}.y", _bounds(y, mapping), momentum)
         self._note_moments(name, y)
         out = super().linear(name, x, activation)
-        self._widen(f"{name}.out", _bounds(out.reshape(-1, 1), mapping)[:, 0])
+        self._widen(f"{name}.out", _bounds(out.reshape(-1, 1), mapping)[:, 0], momentum)
         return out
 
     def multiply(self, name: str, a: Array, b: Array) -> Array:
@@ -147,12 +154,17 @@ class RangeRecorder(FloatOps):
                 tile[:, 0], tile[:, 1] = tile[:, 0].min(), tile[:, 1].max()
 
     def _peak(self, name: str, operand: str, values: Array) -> None:
-        key, share = f"{name}.{operand}", self._mapping.of(name).percentile
-        peak = np.percentile(np.abs(values), share, axis=0).astype(np.float32)
-        self.ranges[key] = np.maximum(self.ranges.get(key, peak), peak)
+        key, mapping = f"{name}.{operand}", self._mapping.of(name)
+        peak = np.percentile(np.abs(values), mapping.percentile, axis=0).astype(np.float32)
+        seen = self.ranges.get(key, peak)
+        followed = _follow(seen, peak, mapping.range_momentum)
+        self.ranges[key] = followed if mapping.range_momentum else np.maximum(seen, peak)
 
-    def _widen(self, key: str, bounds: Array, axis: int = 0) -> None:
+    def _widen(self, key: str, bounds: Array, momentum: float, axis: int = 0) -> None:
         seen = self.ranges.get(key, bounds)
+        if momentum:
+            self.ranges[key] = _follow(seen, bounds, momentum)
+            return
         low = np.minimum(np.take(seen, 0, axis), np.take(bounds, 0, axis))
         high = np.maximum(np.take(seen, 1, axis), np.take(bounds, 1, axis))
         self.ranges[key] = np.stack([low, high], axis=axis).astype(np.float32)

@@ -48,6 +48,9 @@ class Mapping:
         read-out, stay at g_max and come out too small.
     percentile : float
         Share of the calibration values inside a range, in percent; 100 is min-max.
+    range_momentum : float
+        0: a range holds those of all calibration batches. Above: it follows them, batch by batch,
+        by what is left of this to 1 (moving statistics); the released NL-DPE code has 0.95.
     smoothing : float
         0: inputs as they are; up to 1: every input is divided digitally by
         max|x|^a / max|w|^(1 - a) and its weights are multiplied by it, so that an outlying input
@@ -112,6 +115,7 @@ class Mapping:
     predistort: bool = True
     weight_headroom: float = 0.0
     percentile: float = 100.0
+    range_momentum: float = 0.0
     smoothing: float = 0.0
     input_blocks: bool = False
     block_norm: float = 0.0
@@ -140,6 +144,10 @@ class Mapping:
             raise ParameterError(f"mapping.slices is {self.slices}; permitted: 1, 2")
         if not 90.0 <= self.percentile <= 100.0:
             raise ParameterError(f"mapping.percentile is {self.percentile}; permitted: 90 to 100")
+        if not 0.0 <= self.range_momentum < 1.0:
+            raise ParameterError(
+                f"mapping.range_momentum is {self.range_momentum}; permitted: 0 to below 1"
+            )
         if not 0.0 <= self.smoothing <= 1.0:
             raise ParameterError(f"mapping.smoothing is {self.smoothing}; permitted: 0 to 1")
         if not 0.0 <= self.block_norm <= 1.0:

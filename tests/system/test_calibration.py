@@ -105,3 +105,23 @@ def test_a_layer_may_have_a_percentile_of_its_own():
     wanted = record(Mapping(percentile=95.0), outlier).ranges["l.x"]
     np.testing.assert_array_equal(record(mapping, outlier).ranges["l.x"], wanted)
     assert mapping.chosen(RANGE_CHOICES) != Mapping().chosen(RANGE_CHOICES)
+
+
+def test_moving_ranges_are_torchs_moving_averages():
+    """torch.ao's observer, which averages by 1 - momentum; float32 in another order."""
+    torch = pytest.importorskip("torch")
+    quantization = pytest.importorskip("torch.ao.quantization")
+    observers = [quantization.MovingAverageMinMaxObserver(0.1) for _ in range(2)]
+    recorder = RangeRecorder(
+        {"l.weight": np.eye(1, dtype=np.float32)}, Mapping(range_momentum=0.9), 4
+    )
+    for scale in (1.0, 5.0, 2.0):
+        batch = RNG.normal(0, scale, (40, 1)).astype(np.float32)
+        recorder.linear("l", batch)
+        recorder.multiply("p", batch, batch)
+        observers[0](torch.from_numpy(batch))
+        observers[1](torch.from_numpy(np.abs(batch)))
+    wanted = [float(observers[0].min_val), float(observers[0].max_val)]
+    for key in ("l.x", "l.y"):
+        np.testing.assert_allclose(recorder.ranges[key][:, 0], wanted, rtol=1e-6)
+    np.testing.assert_allclose(recorder.ranges["p.b"], float(observers[1].max_val), rtol=1e-6)

@@ -29,6 +29,7 @@ RNG = np.random.default_rng(0)
         ("input_bits", 1),
         ("slices", 3),
         ("percentile", 50.0),
+        ("range_momentum", 1.0),
         ("smoothing", 1.5),
         ("block_norm", -0.1),
         ("output_margin", 5.0),
