@@ -69,3 +69,11 @@ class Amplifier:
     c_sum_f: float = number_key(
         "capacitor beside the feedback resistor of the summing stage [F]", 0.0, 1e-9, 5e-15
     )
+
+    def gate_areas_m2(self) -> tuple[float, float]:
+        """Return the drawn gate area of an amplifier, and of a column's bias generator [m2]."""
+        mirrors = self.w_tail_m + self.w_sense_n_m + 2 * self.w_mirror_m + self.w_source_m
+        signal = 2 * (self.w_pair_m + self.w_cascode_m + self.w_mirror_m) + self.w_bias_p_m
+        bias = 3 * self.w_reference_m + self.w_sense_n_m + self.w_bias_n_m
+        amplifier = mirrors * self.l_mirror_m + signal * self.l_signal_m
+        return amplifier + self.w_sink_m * self.l_output_m, bias * self.l_mirror_m

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from behavioral.library import Library
+from circuits.parameters import Amplifier
 from system.cost.components import Components
 from system.cost.workload import CODE_BITS, Layer
 from system.quantization import Mapping
@@ -24,6 +25,7 @@ class Chip:
     product_cores : cores for one attention head, or for a core's width of channels.
     mapping : what a column has: slices, read-out ranges, ACAM units in parallel, bits of a DAC.
     cells_per_row : ACAM cells of a row: spare rows are counted in cells.
+    amplifier : sizes of the read-out's transistors and capacitors.
     """
 
     components: Components
@@ -34,6 +36,7 @@ class Chip:
     product_cores: float
     mapping: Mapping = field(default_factory=Mapping)
     cells_per_row: int = 1
+    amplifier: Amplifier = field(default_factory=Amplifier)
 
     @classmethod
     def from_components(
@@ -49,6 +52,7 @@ class Chip:
             components["core"]["product_cores"],
             mapping or Mapping(),
             library.technology.acam.cells_per_row,
+            library.technology.amplifier,
         )
 
     def of(self, layer: Layer) -> Chip:
@@ -100,6 +104,23 @@ class Chip:
         """ACAM units of a column of a core."""
         return self.ranges * self.copies
 
+    def stage_area(self) -> float:
+        """Return the area of a transimpedance stage and a quarter of a bias generator [m2]."""
+        gates, bias = self.amplifier.gate_areas_m2()
+        return self._amplifier_area(
+            gates + bias / 4, self.amplifier.c_miller_f + self.amplifier.c_feedback_f
+        )
+
+    def sum_area(self) -> float:
+        """Return the area of a summing stage [m2]."""
+        gates, _ = self.amplifier.gate_areas_m2()
+        return self._amplifier_area(gates, self.amplifier.c_miller_sum_f + self.amplifier.c_sum_f)
+
+    def _amplifier_area(self, gates_m2: float, capacitors_f: float) -> float:
+        """Return gates and capacitors side by side; resistors, wells and wires are not known."""
+        part = self.components["amplifier"]
+        return gates_m2 * part["layout_factor"] + capacitors_f / part["capacitor_f_per_m2"]
+
     def core_areas(self) -> dict[str, float]:
         """Return the area of each kind of component of one core [m2]."""
         part, rows, columns = self.components, self.rows, self.columns
@@ -112,7 +133,8 @@ class Chip:
             * self.mapping.slices
             / 2,
             "dac": rows * part["dac"]["area_m2"] * self.dac_growth,
-            "amplifier": (self.line_count + self.ranges) * columns * part["amplifier"]["area_m2"],
+            "amplifier": columns
+            * (self.line_count * self.stage_area() + self.ranges * self.sum_area()),
             "acam": units * (acam["cells"] + self.spare_cells) * acam["area_m2_per_cell"],
             "gray decoder": units * part["gray_decoder"]["area_m2"],
             "range choice": choices * part["comparator"]["area_m2"],

@@ -37,7 +37,8 @@ UNKNOWN = (
     "leakage and idle power of everything; clock distribution and control",
     "charging of the ACAM's data lines",
     "supply losses of row drivers beyond the cells' own dissipation",
-    "area of read-out amplifiers, scalers and links (0 in the table until you set it)",
+    "area of resistors, wells and wires of the amplifiers (gates and capacitors are counted), and "
+    "of scalers and links (0 in the table until you set it)",
     "embedding table and tokens: off chip, not counted; programming the chip, not counted",
 )
 
