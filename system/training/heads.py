@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import logging
+import zipfile
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
 
 from behavioral.threads import one_blas_thread
 from circuits.errors import NldpeError
+from circuits.files import replacing
 from system import evaluation
 from system.data import sentences
+from system.models.bert import Bert
 from system.models.ops import Array, FloatOps
 from system.networks import load_network
+from system.range_cache import range_key
 from system.weights.checkpoint import save_checkpoint
+
+log = logging.getLogger(__name__)
 
 HEADS = {"minilm-rt": "minilm-l6"}  # classifier -> its encoder
 STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 1.0)  # inverse regularisation, by cross-validation
 FOLDS = 5
+BLOCK = 1000  # sentences between two writings of the state
 
 
 def train_head(name: str, out: Path, *, data: Path | None = None, seed: int = 1234) -> Path:
     """Train a classifier of sentences and write a checkpoint that holds nothing else.
+
+    Sentence vectors are kept beside it until it is written: interrupted, the same call goes on.
 
     Parameters
     ----------
@@ -42,10 +54,10 @@ def train_head(name: str, out: Path, *, data: Path | None = None, seed: int = 12
     """
     network = load_network(HEADS[name], tile_rows=None)
     train = sentences.train_set(data)
-    tokens = network.encode_texts(train.texts)
+    tokens, kept = network.encode_texts(train.texts), out / f"{name}.training"
+    assert isinstance(network.model, Bert)
     with one_blas_thread():
-        ops = FloatOps(network.model.tensors)
-        vectors = evaluation.outputs(network.model, ops, tokens, name)  # type: ignore[arg-type]
+        vectors = sentence_vectors(network.model, tokens, kept)
         weight, bias, strength, score = _fit(vectors, train.labels, seed)
     config = {
         "model_type": "bert",
@@ -66,7 +78,40 @@ def train_head(name: str, out: Path, *, data: Path | None = None, seed: int = 12
         out / name, config, {"classifier.weight": weight, "classifier.bias": bias},
         extra={"provenance": provenance},
     )  # fmt: skip
+    kept.unlink(missing_ok=True)
     return out / name
+
+
+def sentence_vectors(model: Bert, tokens: NDArray[np.int64], kept: Path) -> Array:
+    """Return what an encoder makes of texts (n, longest), block by block.
+
+    Parameters
+    ----------
+    kept : file of the vectors so far; one of other weights or texts is written anew.
+    """
+    key, ops = range_key(model.tensors, tokens, {"block": BLOCK}), FloatOps(model.tensors)
+    blocks = _load(kept, key)
+    starts = range(0, len(tokens), BLOCK)
+    for start in tqdm(starts[len(blocks) :], desc="sentences", unit="block", disable=None):
+        blocks.append(evaluation.outputs(model, ops, tokens[start : start + BLOCK]))
+        with replacing(kept) as scratch, scratch.open("wb") as file:
+            np.savez(file, key=np.array(key), vectors=np.concatenate(blocks))
+    return np.concatenate(blocks)
+
+
+def _load(kept: Path, key: str) -> list[Array]:
+    """Return the blocks of a file of vectors; none if it is not there, damaged or of others."""
+    if not kept.exists():
+        return []
+    try:
+        with kept.open("rb") as stream, np.load(stream) as file:
+            if str(file["key"]) == key:
+                vectors = file["vectors"]
+                log.info("%s: going on after %d sentences.", kept, len(vectors))
+                return [vectors[k : k + BLOCK] for k in range(0, len(vectors), BLOCK)]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as problem:
+        log.warning("cannot read %s (%s); sentences are encoded again.", kept, problem)
+    return []
 
 
 def _fit(
