@@ -112,6 +112,11 @@ test-nojit: install-dev  ## the behavioural models again, with numba's compiler 
 	@echo "Running the kernels as plain Python, so that an index out of range cannot hide."
 	@$(TEST_ENVIRONMENT) NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -n $(WORKERS) --benchmark-disable tests/behavioral
 
+.PHONY: test-retrain
+test-retrain: install-dev  ## train LeNet from nothing, twice, and compare with the committed one: minutes
+	@echo "Training LeNet twice in full."
+	@$(TEST_ENVIRONMENT) $(BIN)/python -m pytest -m retrain --benchmark-disable
+
 .PHONY: lint
 lint: install-dev  ## ruff, mypy, import directions
 	@$(BIN)/ruff check .
