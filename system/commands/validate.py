@@ -92,7 +92,11 @@ def _add_point(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--copy", type=natural, default=0, metavar="N",
-        help="... by which of parallel ACAM units (output_copies; default: 0)",
+        help="... by which of parallel ACAM units (output_copies, product_copies; default: 0)",
+    )  # fmt: skip
+    group.add_argument(
+        "--unit", choices=("log", "exp"), default="",
+        help="... of a block of products; --stimulus is then a DAC level",
     )  # fmt: skip
     group.add_argument(
         "--netlists", metavar="FOLDER", default=".", help="where they are written (default: here)"
@@ -161,7 +165,9 @@ def _check(args: argparse.Namespace, metrics: list[str]) -> None:
         )
     if args.search and not given:
         raise ParameterError("--search replays one conversion: give --layer, --column, --stimulus")
-    if (args.fine or args.copy) and not args.search:
+    if args.unit and not given:
+        raise ParameterError("--unit replays one conversion: give --layer, --column, --stimulus")
+    if (args.fine or args.copy) and not (args.search or args.unit):
         raise ParameterError("--fine and --copy choose the unit of one conversion: add --search")
     if given and args.cluster:
         raise ParameterError(f"--{given[0]} replays one point, on this machine: without --cluster")
@@ -206,6 +212,7 @@ def _replay_point(
         search=args.search,
         fine=args.fine,
         copy=args.copy,
+        unit=args.unit,
         seed=args.seed,
         workers=args.workers,
     )

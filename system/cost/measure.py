@@ -19,9 +19,9 @@ from behavioral.acam import AcamUnit
 from behavioral.library import Library
 from behavioral.products import ProductModel
 from circuits.unit_energy import UnitEnergy
-from system.calibration import Ranges, peaks
+from system.calibration import Ranges
 from system.cost.conversion import ConversionEnergy, programmed_rows
-from system.cost.products import ProductFigures, measure_products
+from system.cost.products import ProductFigures, ceilings, measure_products
 from system.cost.spice import CellPower, settle_time
 from system.cost.workload import Attention
 from system.engine import layer_tensors
@@ -219,7 +219,7 @@ def measure(
         found[name] = meter.layer(layer, ops.inputs[name])
     products = {
         name: measure_products(
-            operands, _ceilings(network.ranges, name, operands, own.output_margin),
+            operands, ceilings(network.ranges, name, operands, own.output_margin),
             ProductModel.program(None, bits=own.output_bits, copies=own.product_copies),
             hardware.acam, meter.energy, seed=chip.stream(name),
         )
@@ -245,19 +245,6 @@ def _part_of_ranges(ranges: Ranges, name: str, chosen: NDArray[np.int64]) -> Ran
     """Return what was calibrated per output for some of the outputs."""
     keys = (f"{name}.{part}" for part in PER_OUTPUT)
     return {key: ranges[key][..., chosen] for key in keys if key in ranges}
-
-
-def _ceilings(
-    ranges: Ranges, name: str, operands: tuple[Array, ...], margin: float
-) -> tuple[Array, ...]:
-    """Return the largest magnitude of each operand's code, per head or per channel."""
-    if len(operands) == 2:
-        size = operands[0].shape[-1]
-        return tuple(peaks(ranges, f"{name}.{k}", size, margin, shared=True) for k in "ab")
-    return tuple(
-        peaks(ranges, f"{name}.{k}", x.shape[1], margin)
-        for k, x in zip("qkv", operands, strict=True)
-    )
 
 
 class Meter:

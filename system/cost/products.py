@@ -11,6 +11,7 @@ from behavioral.acam import AcamModel, AcamUnit, Windows
 from behavioral.log_units import exp_codes
 from behavioral.noise import seed_path
 from behavioral.products import ProductModel
+from system.calibration import Ranges, peaks
 from system.cost.conversion import ConversionEnergy
 from system.models.ops import Array
 
@@ -54,18 +55,46 @@ def measure_products(
     acam, energy : the characterised cell.
     seed : of the programmed units.
     """
+    last = int(np.count_nonzero(model.exps[0][: model.zero])) + 1
+    logs, exps = converted_levels(operands, ceilings, model, last)
+    log_unit, exp_units = _programmed(model, acam, seed, last)
+    return ProductFigures(
+        log_j=_mean(energy, log_unit, logs / (2**model.in_bits - 1)),
+        exp_j=float(np.mean([_mean(energy, unit, exps / last) for unit in exp_units])),
+        log_rows=len(log_unit.bit),
+        exp_rows=float(np.mean([len(unit.bit) for unit in exp_units])),
+    )
+
+
+def converted_levels(
+    operands: tuple[Array, ...], ceilings: tuple[Array, ...], model: ProductModel, last: int
+) -> tuple[Floats, Floats]:
+    """Return the DAC levels that log units (n,) and exp units (m,) of a block convert.
+
+    The log units' line is inverted: large magnitudes at level 0; so are attenuations of exp units.
+
+    Parameters
+    ----------
+    operands, ceilings, model : as in `measure_products`.
+    last : attenuation at level 0 of the exp units.
+    """
     sample = _element_wise if len(operands) == 2 else _attention
     magnitudes, sums = sample(operands, ceilings, model)
     top = 2**model.in_bits - 1
-    level = np.minimum(np.floor(magnitudes * top + 0.5), top)
-    last = int(np.count_nonzero(model.exps[0][: model.zero])) + 1  # exp units' line ends there
-    log_unit, exp_units = _programmed(model, acam, seed, last)
-    place = (last - np.minimum(sums, last)) / last
-    return ProductFigures(
-        log_j=_mean(energy, log_unit, 1.0 - level / top),  # the log units' line is inverted
-        exp_j=float(np.mean([_mean(energy, unit, place) for unit in exp_units])),
-        log_rows=len(log_unit.bit),
-        exp_rows=float(np.mean([len(unit.bit) for unit in exp_units])),
+    logs = top - np.minimum(np.floor(magnitudes * top + 0.5), top)
+    return logs, last - np.minimum(sums, last)
+
+
+def ceilings(
+    ranges: Ranges, name: str, operands: tuple[Array, ...], margin: float
+) -> tuple[Array, ...]:
+    """Return the largest magnitude of each operand's code, per head or per channel."""
+    if len(operands) == 2:
+        size = operands[0].shape[-1]
+        return tuple(peaks(ranges, f"{name}.{k}", size, margin, shared=True) for k in "ab")
+    return tuple(
+        peaks(ranges, f"{name}.{k}", x.shape[1], margin)
+        for k, x in zip("qkv", operands, strict=True)
     )
 
 

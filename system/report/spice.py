@@ -18,7 +18,7 @@ from system.report.document import (
 )
 from system.report.figures import draw_figure
 from system.report.material import Material
-from system.report.records import Replay, Simulation
+from system.report.records import LayerReplay, Replay, Simulation
 from system.validation.agreement import DISTANCES
 
 RMS_BAR, MAX_BAR = 0.1, 0.5  # LSB; docs/validation.md
@@ -28,7 +28,8 @@ SHOWN = 24  # layers of the figure
 
 def error_figure(replay: Replay, name: str) -> Figure:
     """Draw rms and largest column error of every layer, or of those that are worst."""
-    worst = sorted(replay.layers, key=lambda layer: -layer.max_lsb)[:SHOWN]
+    measured = [layer for layer in replay.layers if layer.points]  # products have no columns
+    worst = sorted(measured, key=lambda layer: -layer.max_lsb)[:SHOWN]
     layers = [layer for layer in replay.layers if layer in worst][::-1]
 
     def draw(ax: Any) -> None:
@@ -45,7 +46,7 @@ def error_figure(replay: Replay, name: str) -> Figure:
     errors = "; ".join(
         f"{x.name} rms {x.rms_lsb:.3f}, largest {x.max_lsb:.3f}" for x in layers[::-1]
     )
-    left_out = len(replay.layers) - len(layers)
+    left_out = len(measured) - len(layers)
     return draw_figure(
         name,
         replay.model,
@@ -66,8 +67,7 @@ def _layer_table(replay: Replay) -> Table:
     refined = any(layer.fine_max_lsb for layer in replay.layers)
     rows = tuple(
         (
-            x.name, f"{x.rms_lsb:.3f}", f"{x.max_lsb:.3f}", f"{x.line_max_lsb:.3f}",
-            f"{x.bias_lsb:+.3f}", *([f"{x.fine_max_lsb:.3f}"] * refined),
+            x.name, *_column_cells(x), *([f"{x.fine_max_lsb:.3f}"] * refined),
             f"{100 * x.code_equal:.2f} %", f"{100 * x.code_agreement:.2f} %",
             f"{x.points:,}", f"{x.searches:,}",
         )
@@ -82,6 +82,14 @@ def _layer_table(replay: Replay) -> Table:
         f"{100 * replay.code_agreement:.2f} % equal or adjacent."
     )
     return Table(head, rows, "l" + "r" * (len(head) - 1), caption, (0,))
+
+
+def _column_cells(layer: LayerReplay) -> tuple[str, ...]:
+    """Return the column errors of a layer; blocks of products have none."""
+    if not layer.points:
+        return ("",) * 4
+    errors = (layer.rms_lsb, layer.max_lsb, layer.line_max_lsb)
+    return (*(f"{x:.3f}" for x in errors), f"{layer.bias_lsb:+.3f}")
 
 
 def _boundary_table(replay: Replay) -> Table:

@@ -17,6 +17,7 @@ from system.hardware import Chip
 from system.networks import Network
 from system.validation.agreement import LayerReport, to_dict, to_table
 from system.validation.point import unknown_layer
+from system.validation.products import replay_products
 from system.validation.replay import replay_columns, replay_searches
 from system.validation.sampling import Sampling, layer_generator, record
 
@@ -42,7 +43,7 @@ def validate(
     library : Library
     samples : inputs of the recorded inference.
     seed : of the chip and of the choice of tiles, columns and stimuli.
-    layers : names to replay; default: all.
+    layers : names of layers and blocks of products to replay; default: all.
     sampling : Sampling
         How many tiles, columns, stimuli and searches of each layer.
     workers, executor : ngspice processes, or those of a cluster, as in `circuits.plan.run`.
@@ -61,14 +62,19 @@ def validate(
     simulator_version()  # without ngspice nothing need be recorded
     sampling = sampling or Sampling()
     ops = record(network, library, samples, Chip(seed, 0, "frozen"), layers)
-    unknown = [n for n in layers or [] if n not in ops.layers]
+    known = [*ops.layers, *ops.operands]
+    unknown = [n for n in layers or [] if n not in known]
     if unknown:
-        raise unknown_layer(network, unknown[0], list(ops.layers))
-    names = [n for n in ops.inputs if layers is None or n in layers]
+        raise unknown_layer(network, unknown[0], known)
+    names = [n for n in (*ops.inputs, *ops.operands) if layers is None or n in layers]
     reports: list[LayerReport] = []
     for name in tqdm(names, desc="replay in ngspice", unit="layer", disable=None):
-        layer, x = ops.recorded(name), ops.inputs[name]
         rng = layer_generator(name, seed)
+        if name in ops.operands:
+            codes = replay_products(ops, name, sampling, rng, workers=workers, executor=executor)
+            reports.append(LayerReport(name, [], codes))
+            continue
+        layer, x = ops.recorded(name), ops.inputs[name]
         columns = replay_columns(layer, x, sampling, rng, workers=workers, executor=executor)
         codes = replay_searches(layer, x, sampling, rng, workers=workers, executor=executor)
         reports.append(LayerReport(name, columns, codes))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from system.validation.replay import CodeErrors, ColumnErrors
 
+NONE = np.empty(0)
 WORST = 3  # points of a layer that are listed
 # Distances to the nearest window edge [LSB]; a cell of the default step table is 1/64 LSB, one of
 # large networks 1/16, with copies 1/8.
@@ -30,6 +31,7 @@ class Point:
     ours, spice : column output [LSB], or output code.
     on_line : the output lies on the data line; beyond it the conversion saturates.
     fine, copy : which unit: of the second read-out range, and its number among the parallel ones.
+    unit : "log" or "exp" unit of a block of products, whose stimulus is a DAC level; else empty.
     """
 
     layer: str
@@ -42,12 +44,14 @@ class Point:
     on_line: bool = True
     fine: bool = False
     copy: int = 0
+    unit: str = ""
 
     @property
     def options(self) -> str:
         """Return the options of `nldpe validate` that replay this point alone."""
         place = "" if self.tile is None else f" --tile {self.tile}"
-        code = " --search" if self.kind == "code" else ""
+        code = f" --unit {self.unit}" if self.unit else ""
+        code = " --search" if self.kind == "code" and not code else code
         code += " --fine" if self.fine else ""
         code += f" --copy {self.copy}" if self.copy else ""
         at = f"--column {self.column} --stimulus {self.stimulus}"
@@ -75,7 +79,10 @@ class Boundary:
 
 @dataclass(frozen=True)
 class LayerReport:
-    """Agreement of one layer with ngspice; errors are model minus ngspice."""
+    """Agreement of one layer with ngspice; errors are model minus ngspice.
+
+    A block of products has codes alone, of its log and exp units.
+    """
 
     name: str
     columns: list[ColumnErrors]
@@ -84,17 +91,17 @@ class LayerReport:
     @property
     def errors(self) -> NDArray[np.float64]:
         """All column errors (points,) [LSB]."""
-        return np.concatenate([c.errors.ravel() for c in self.columns])
+        return np.concatenate([NONE, *(c.errors.ravel() for c in self.columns)])
 
     @property
     def line_errors(self) -> NDArray[np.float64]:
         """Errors (points,) [LSB] of outputs on the data line: those that can change a code."""
-        return np.concatenate([c.errors[c.on_line] for c in self.columns])
+        return np.concatenate([NONE, *(c.errors[c.on_line] for c in self.columns)])
 
     @property
     def fine_errors(self) -> NDArray[np.float64]:
         """Errors (points,) of outputs in the second read-out range, in LSB of that range."""
-        return np.concatenate([c.fine_errors for c in self.columns])
+        return np.concatenate([NONE, *(c.fine_errors for c in self.columns)])
 
     @property
     def differences(self) -> NDArray[np.int64]:
@@ -119,7 +126,7 @@ class LayerReport:
     @property
     def max_lsb(self) -> float:
         """Largest column error."""
-        return float(np.abs(self.errors).max())
+        return float(np.abs(self.errors).max(initial=0.0))
 
     @property
     def line_max_lsb(self) -> float:
@@ -139,12 +146,12 @@ class LayerReport:
     @property
     def bias_lsb(self) -> float:
         """Mean column error."""
-        return float(self.errors.mean())
+        return mean(self.errors)
 
     @property
     def units(self) -> int:
         """ACAM units that were searched on each data line: copies, of both read-out ranges."""
-        return len({(c.fine, c.copy) for c in self.codes})
+        return len({(c.fine, c.copy, c.unit) for c in self.codes})
 
     @property
     def code_equal(self) -> float:
@@ -215,6 +222,7 @@ class LayerReport:
                 self.name, "code", unit.tile,
                 int(unit.chosen.column[k]), int(unit.chosen.stimulus[k]),
                 float(unit.ours[k]), float(unit.spice[k]), fine=unit.fine, copy=unit.copy,
+                unit=unit.unit,
             )
             for unit in self.codes
             for k in np.flatnonzero(unit.differences)
@@ -238,6 +246,11 @@ def rms(errors: NDArray[np.float64]) -> float:
     return float(np.sqrt(np.mean(errors**2))) if errors.size else 0.0
 
 
+def mean(errors: NDArray[np.float64]) -> float:
+    """Return the mean, 0 of nothing."""
+    return float(errors.mean()) if errors.size else 0.0
+
+
 def totals(reports: list[LayerReport]) -> dict[str, float]:
     """Return the figures of all layers together; what a gate may name.
 
@@ -247,12 +260,12 @@ def totals(reports: list[LayerReport]) -> dict[str, float]:
     line = np.concatenate([r.line_errors for r in reports])
     return {
         "column_rms_lsb": rms(errors),
-        "column_max_lsb": float(np.abs(errors).max()),
+        "column_max_lsb": float(np.abs(errors).max(initial=0.0)),
         "line_rms_lsb": rms(line),
         "line_max_lsb": float(np.abs(line).max(initial=0.0)),
         "fine_rms_lsb": rms(np.concatenate([r.fine_errors for r in reports])),
         "fine_max_lsb": max(r.fine_max_lsb for r in reports),
-        "column_bias_lsb": float(np.abs(errors.mean())),
+        "column_bias_lsb": abs(mean(errors)),
         "layer_rms_lsb": max(r.rms_lsb for r in reports),
         "layer_bias_lsb": max(abs(r.bias_lsb) for r in reports),
         "code_equal": float(np.mean([r.code_equal for r in reports])),
@@ -277,9 +290,14 @@ def to_table(reports: list[LayerReport]) -> str:
         f"{'layer':{width}}  rms LSB  max LSB  on line     bias{fine}  equal  agree  points"
         "  searches  units"
     )
+    blank = f"{'-':>7}  {'-':>7}  {'-':>7}  {'-':>7}"  # blocks of products have no columns
     lines = [
-        f"{r.name:{width}}  {r.rms_lsb:7.3f}  {r.max_lsb:7.3f}  {r.line_max_lsb:7.3f}"
-        f"  {r.bias_lsb:+7.3f}"
+        f"{r.name:{width}}  "
+        + (
+            f"{r.rms_lsb:7.3f}  {r.max_lsb:7.3f}  {r.line_max_lsb:7.3f}  {r.bias_lsb:+7.3f}"
+            if r.points
+            else blank
+        )
         + (f"  {r.fine_rms_lsb:8.3f}  {r.fine_max_lsb:8.3f}" if refined else "")
         + f"  {r.code_equal:5.3f}  {r.code_agreement:5.3f}  {r.points:6d}  {r.searches:8d}"
         f"  {r.units:5d}"

@@ -116,12 +116,12 @@ class InjectedOps(AnalogOps):
     ----------
     *args
         As `AnalogOps`.
-    reports : layers that were replayed; others stay as they are.
+    reports : layers that were replayed; others, and blocks of products, stay as they are.
     """
 
     def __init__(self, *args: Any, reports: list[LayerReport]):
         super().__init__(*args)
-        self._measured = {r.name: Measured(r) for r in reports}
+        self._measured = {r.name: Measured(r) for r in reports if r.columns}
         self._draw: int | None = None
 
     def start(self, draw: int | None) -> None:

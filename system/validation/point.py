@@ -13,11 +13,12 @@ from behavioral.library import Library
 from circuits.errors import ParameterError
 from circuits.plan import Job, simulator_version
 from system.files import write_text
-from system.hardware import Chip
+from system.hardware import Chip, Hardware
 from system.linear import AnalogLinear
 from system.models.ops import Array
 from system.networks import Network
 from system.validation.agreement import Point
+from system.validation.products import KINDS, compare, units_of
 from system.validation.replay import (
     Place,
     column_outputs,
@@ -27,7 +28,7 @@ from system.validation.replay import (
     search_codes,
     unit_codes,
 )
-from system.validation.sampling import RecordedLinear, edge_distance, record
+from system.validation.sampling import RecordedLinear, RecordingOps, edge_distance, record
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ def reproduce(
     search: bool = False,
     fine: bool = False,
     copy: int = 0,
+    unit: str = "",
     seed: int = 0,
     **run_options: Any,
 ) -> Replay:
@@ -76,6 +78,7 @@ def reproduce(
     layer, tile, column, stimulus : as a report names the point; without tile: tile 0.
     search : the ACAM conversion instead of the column output.
     fine, copy : of the conversion: in the second read-out range, and by which of parallel units.
+    unit : "log" or "exp" unit of a block of products; its stimulus is a DAC level.
     **run_options
         As `circuits.plan.run`.
 
@@ -88,23 +91,61 @@ def reproduce(
     """
     simulator_version()
     ops = record(network, library, samples, Chip(seed, 0, "frozen"), [layer])
+    if layer in ops.operands:
+        return _replay_product(ops, layer, unit, copy, column, stimulus, folder, run_options)
     if layer not in ops.layers:
-        raise unknown_layer(network, layer, list(ops.layers))
+        raise unknown_layer(network, layer, [*ops.layers, *ops.operands])
+    if unit:
+        raise ParameterError(f"--unit {unit}: {layer} is no block of products")
     found, x = ops.recorded(layer), ops.inputs[layer]
     units = len(found.tiles) if found.digital_sum or not search else 1
-    for what, value, count in (
-        ("tile", tile or 0, units),
-        ("column", column, len(found.spec.gain)),
-        ("stimulus", stimulus, len(x)),
-        ("copy", copy, len(found.copies[-1])),
-    ):
-        if not 0 <= value < count:
-            raise ParameterError(f"--{what} {value}; {layer} has 0 to {count - 1}")
+    _check_place(
+        layer, tile=(tile or 0, units), column=(column, len(found.spec.gain)),
+        stimulus=(stimulus, len(x)), copy=(copy, len(found.copies[-1])),
+    )  # fmt: skip
     drive = found.drive(x)  # all of them: BLAS rounds a single row in another way
     if not search:
         return _replay_column(found, drive, tile or 0, column, stimulus, folder, run_options)
-    unit = _find_units(found, tile, fine)
-    return _replay_search(found, drive, unit, copy, column, stimulus, folder, run_options)
+    place = _find_units(found, tile, fine)
+    return _replay_search(found, drive, place, copy, column, stimulus, folder, run_options)
+
+
+def _check_place(layer: str, **places: tuple[int, int]) -> None:
+    """Refuse numbers that a layer does not have; each with how many there are."""
+    for what, (value, count) in places.items():
+        if not 0 <= value < count:
+            raise ParameterError(f"--{what} {value}; {layer} has 0 to {count - 1}")
+
+
+def _replay_product(
+    ops: RecordingOps, name: str, kind: str, copy: int, column: int, level: int, folder: Path,
+    options: dict[str, Any],
+) -> Replay:  # fmt: skip
+    if kind not in KINDS:
+        raise ParameterError(f"{name} is a block of products: give --unit {' or '.join(KINDS)}")
+    units = [unit for k, _, unit in units_of(ops, name) if k == kind]
+    _check_place(name, copy=(copy, len(units)))
+    unit = units[copy]
+    _check_place(name, column=(column, unit.columns), stimulus=(level, unit.table.shape[1]))
+    at = ops.hardware, unit, np.array([column]), np.array([level])
+    u = np.array([level / (unit.table.shape[1] - 1)], np.float32)
+    jobs = dry_run(lambda **o: search_codes(*at[:3], u, **o))
+    codes = compare(*at, kind, copy, **options)
+    values = float(codes.ours[0]), float(codes.spice[0])
+    point = Point(name, "code", None, column, level, *values, copy=copy, unit=kind)
+    stem = f"{name}-{kind}.{copy}-column{column}-level{level}"
+    paths = [_write(folder, f"{stem}-rows{k}", job, "tran") for k, job in enumerate(jobs)]
+    distance = float(codes.chosen.distance_lsb[0])
+    return Replay(point, paths, _search_note(ops.hardware, u, distance, int(codes.searched[0])))
+
+
+def _search_note(hardware: Hardware, u: Array, distance: float, searched: int) -> str:
+    """Say how to read the netlists of a conversion at u (1,)."""
+    return (
+        f"Data line at {float(hardware.acam.voltage(u)[0]):.6f} V, {distance:.4f} LSB from the "
+        f"nearest window edge; without the step table the model's code is {searched}; a row "
+        f"matches whose lines end above {hardware.library.technology.acam.v_sense_v:g} V:"
+    )
 
 
 def _find_units(layer: RecordedLinear, tile: int | None, fine: bool) -> Place:
@@ -169,14 +210,8 @@ def _replay_search(
     point = Point(layer.spec.name, "code", *where, ours, spice, fine=place.fine, copy=copy)
     name = f"{layer.spec.name}-unit{place.number}.{copy}-column{column}-stimulus{stimulus}"
     paths = [_write(folder, f"{name}-rows{k}", job, "tran") for k, job in enumerate(jobs)]
-    technology = layer.hardware.library.technology
     distance = float(edge_distance(unit, u, columns)[0])
-    note = (
-        f"Data line at {float(layer.hardware.acam.voltage(u)[0]):.6f} V, {distance:.4f} LSB from "
-        f"the nearest window edge; without the step table the model's code is {searched}; a row "
-        f"matches whose lines end above "
-        f"{technology.acam.v_sense_v:g} V:"
-    )
+    note = _search_note(layer.hardware, u, distance, searched)
     return Replay(point, paths, note)
 
 

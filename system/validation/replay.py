@@ -228,6 +228,7 @@ class CodeErrors:
     searched : the model's codes without the step table, row by row.
     fine : of the second read-out range.
     copy : its number among the units on the same data lines.
+    unit : "log" or "exp" unit of a block of products; else empty.
     """
 
     tile: int | None
@@ -237,6 +238,7 @@ class CodeErrors:
     spice: Index
     fine: bool = False
     copy: int = 0
+    unit: str = ""
 
     @property
     def differences(self) -> Index:

@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from behavioral.acam import AcamModel, AcamUnit
 from behavioral.library import Library
+from behavioral.products import ProductModel
 from behavioral.threads import one_blas_thread
+from system.calibration import Ranges
 from system.engine import AnalogOps, layer_tensors
 from system.hardware import Chip, Hardware, hardware_for
 from system.linear import AnalogLinear
-from system.models.ops import Activation, Array
+from system.models.ops import Activation, Array, Cache, Mask
 from system.models.patches import Convolution
 from system.networks import Network
 from system.quantization import fake_quantize
@@ -24,6 +26,7 @@ from system.quantization import fake_quantize
 IMAGES = 16  # of every batch, whose patches a convolution may keep
 KEPT_INPUTS = 1024  # recorded inputs a layer keeps, spread over what it saw
 EXTREMES = 4  # at most so many of the stimuli of a tile are extremes
+PRODUCT_ROWS = 256  # recorded rows of an element-wise product
 POOL = 4096  # conversions of a unit among which searches are chosen
 NEAR_CELLS = 2  # of a step table: closer to an edge a code may differ
 
@@ -60,11 +63,12 @@ class KeepingModel(AcamModel):
     programmed: list[AcamUnit] | None = None
 
     def program(self, *args: Any, **options: Any) -> AcamUnit:
-        """Program and note a unit."""
-        unit = super().program(*args, **options)
-        if self.programmed is not None:
-            self.programmed.append(unit)
-        return unit
+        """Program and note a unit, with all that a replay needs."""
+        if self.programmed is None:
+            return super().program(*args, **options)
+        kept = {"keep_thresholds": True, "keep_conductances": True}
+        self.programmed.append(super().program(*args, **options | kept))
+        return self.programmed[-1]
 
 
 class RecordedLinear(AnalogLinear):
@@ -116,12 +120,20 @@ class RecordingOps(AnalogOps):
     *args
         As `AnalogOps`.
     layers : names, optional
-        Layers whose inputs and programmed devices are kept; default: all.
+        Layers, and blocks of products, whose inputs and programmed devices are kept; default: all.
+
+    Attributes
+    ----------
+    inputs : (n, in) of each layer.
+    operands : of each block of products, first sequence: (a, b), or (q, k, v) of attention.
+    product_units : log units of each copy, then exp units, of each block.
     """
 
     def __init__(self, *args: Any, layers: Collection[str] | None = None):
         super().__init__(*args)
         self.inputs: dict[str, Array] = {}
+        self.operands: dict[str, tuple[Array, ...]] = {}
+        self.product_units: dict[str, list[AcamUnit]] = {}
         self._wanted = layers
 
     def layer(self, name: str, activation: Activation) -> AnalogLinear:
@@ -153,6 +165,40 @@ class RecordingOps(AnalogOps):
             few = x[:: max(1, len(x) // IMAGES)]
             self._keep(name, shape.patches(shape.pad(few)))
         return super().convolve(name, x, shape, activation)
+
+    def multiply(self, name: str, a: Array, b: Array) -> Array:
+        """Multiply and keep some of the operands."""
+        if self._is_wanted(name) and name not in self.operands:
+            flat = (x.reshape(-1, x.shape[-1])[:PRODUCT_ROWS] for x in (a, b))
+            self.operands[name] = tuple(x.copy() for x in flat)
+        return super().multiply(name, a, b)
+
+    def attention(
+        self, name: str, q: Array, k: Array, v: Array, cache: Cache | None, mask: Mask | None = None
+    ) -> Array:
+        """Attend and keep the operands of the first sequence."""
+        if self._is_wanted(name) and name not in self.operands:
+            self.operands[name] = (q[:1].copy(), k[:1].copy(), v[:1].copy())
+        return super().attention(name, q, k, v, cache, mask)
+
+    def product_model(self, name: str) -> ProductModel:
+        """Return the tables of a block of products that ran."""
+        return self._products[name]
+
+    @property
+    def ranges(self) -> Ranges:
+        """The calibrated ranges of all layers and blocks."""
+        return self._ranges
+
+    def _units(self, name: str) -> ProductModel:
+        if name in self._products or not self._is_wanted(name):
+            return super()._units(name)
+        model = self.hardware.acam
+        assert isinstance(model, KeepingModel)
+        model.programmed = []
+        found = super()._units(name)
+        self.product_units[name], model.programmed = model.programmed, None
+        return found
 
     def _is_wanted(self, name: str) -> bool:
         return self._wanted is None or name in self._wanted
