@@ -343,10 +343,14 @@ def summary(figures: dict[str, float]) -> str:
             f", in the second read-out range rms {figures['fine_rms_lsb']:.3f}, max "
             f"{figures['fine_max_lsb']:.3f} of its LSB"
         )
+    codes = (
+        f"codes equal {figures['code_equal']:.2%}, equal or adjacent "
+        f"{figures['code_agreement']:.2%} ({figures['searches']:.0f} searches)"
+    )
+    if not figures["points"]:  # blocks of products alone
+        return f"all layers: {codes}"
     return (
         f"all layers: columns rms {figures['column_rms_lsb']:.3f}, max "
         f"{figures['column_max_lsb']:.3f} LSB ({figures['points']:.0f} outputs), on the data line "
-        f"rms {figures['line_rms_lsb']:.3f}, max {figures['line_max_lsb']:.3f}{fine}; codes equal "
-        f"{figures['code_equal']:.2%}, equal or adjacent {figures['code_agreement']:.2%} "
-        f"({figures['searches']:.0f} searches)"
+        f"rms {figures['line_rms_lsb']:.3f}, max {figures['line_max_lsb']:.3f}{fine}; {codes}"
     )
