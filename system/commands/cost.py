@@ -67,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
         data=args.data,
         overrides=mapping_overrides(args.mapping),
         reference=args.reference,
+        pieces=getattr(args, "pieces", None),
     )
     print(report.to_text(study))
     if out is not None:

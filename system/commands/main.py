@@ -113,7 +113,7 @@ def _run(args: argparse.Namespace) -> int:
             return 1
     except KeyboardInterrupt:
         kept = "; what was finished is kept, run the same command again to go on"
-        keeps = args.command == "infer" and args.run_directory is not None
+        keeps = args.command in ("infer", "cost") and args.run_directory is not None
         note = kept if keeps or args.command in RESUMABLE else ""
         print(f"\nnldpe {args.command}: interrupted{note}", file=sys.stderr)
         return 130

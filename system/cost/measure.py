@@ -7,9 +7,11 @@ of large networks are measured on a part of their columns.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Mapping as Table
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +31,7 @@ from system.hardware import Chip, Hardware
 from system.linear import AnalogLinear
 from system.models.ops import Activation, Array, Cache, FloatOps, Mask
 from system.networks import Network
+from system.pieces import Pieces
 from system.quantization import Mapping
 
 Floats = NDArray[np.float64]
@@ -194,9 +197,17 @@ class StimulusOps(FloatOps):
 
 
 def measure(
-    network: Network, library: Library, unit: UnitEnergy | None = None, *, seed: int = 0
-) -> tuple[Figures, StimulusOps]:
+    network: Network, library: Library, unit: UnitEnergy | None = None, *, seed: int = 0,
+    pieces: Pieces | None = None,
+) -> tuple[Figures, StimulusOps]:  # fmt: skip
     """Record stimuli, program each layer, and read energies and times from the library.
+
+    Parameters
+    ----------
+    network, library : Network, Library
+    unit : what works around the cells of an ACAM unit, or None.
+    seed : of the chip.
+    pieces : keeps the figures of every layer until the run is whole.
 
     Returns
     -------
@@ -213,19 +224,29 @@ def measure(
     hardware = Hardware(library, one, keep_devices=True, cells=MEASURED_CELLS)
     meter = Meter(library, hardware, unit)
     chip = Chip(seed, 0, "frozen")
+
+    def layer(name: str) -> dict[str, Any]:
+        programmed = program(ops, network.ranges, hardware, chip, name, large)
+        return asdict(meter.layer(programmed, ops.inputs[name]))
+
+    def product(name: str) -> dict[str, Any]:
+        own, operands = network.mapping.of(name), ops.operands[name]
+        return asdict(
+            measure_products(
+                operands, ceilings(network.ranges, name, operands, own.output_margin),
+                ProductModel.program(None, bits=own.output_bits, copies=own.product_copies),
+                hardware.acam, meter.energy, seed=chip.stream(name),
+            )
+        )  # fmt: skip
+
+    def kept(name: str, make: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
+        return make(name) if pieces is None else pieces.take(name, partial(make, name))
+
     found = {}
     for name in tqdm(ops.inputs, desc="measuring", unit="layer", disable=None, leave=False):
-        layer = program(ops, network.ranges, hardware, chip, name, large)
-        found[name] = meter.layer(layer, ops.inputs[name])
-    products = {
-        name: measure_products(
-            operands, ceilings(network.ranges, name, operands, own.output_margin),
-            ProductModel.program(None, bits=own.output_bits, copies=own.product_copies),
-            hardware.acam, meter.energy, seed=chip.stream(name),
-        )
-        for name, operands in ops.operands.items()
-        for own in [network.mapping.of(name)]
-    }  # fmt: skip
+        values = kept(name, layer)
+        found[name] = LayerFigures(**values | {"parts_j": tuple(values["parts_j"])})
+    products = {name: ProductFigures(**kept(name, product)) for name in ops.operands}
     return Figures(network.name, found, products, network.mapping, unit), ops
 
 

@@ -19,6 +19,7 @@ from system.cost.workload import Workload, classifier, lenet, llama, shaped
 from system.models.lenet import Lenet
 from system.models.llama import Llama
 from system.networks import load_network
+from system.pieces import Pieces
 
 REFERENCE = "llama-austen"
 
@@ -66,6 +67,7 @@ def estimate(
     data: str | None = None,
     overrides: dict[str, Any] | None = None,
     reference: str = REFERENCE,
+    pieces: Pieces | None = None,
 ) -> Study:
     """Measure a network's figures and cost it on all machines.
 
@@ -76,6 +78,7 @@ def estimate(
     sequence : tokens of the context (language models).
     replicate : copies of the layer that multiplies most vectors.
     reference : network whose conductances and activations stand in for those of a shaped model.
+    pieces : keeps the figures of every layer until the run is whole.
 
     Raises
     ------
@@ -96,7 +99,7 @@ def estimate(
     if config is not None:
         _check_sequence(model, sequence, config.max_position_embeddings)
     unit, missing = whole_unit(library)
-    figures, ops = measure(network, library, unit, seed=seed)
+    figures, ops = measure(network, library, unit, seed=seed, pieces=pieces)
     if config is not None:
         word = components["vector_unit"]["word_bits"]
         workloads = tuple(llama(config, w, sequence, word) for w in ("token", "prompt"))

@@ -16,6 +16,7 @@ from circuits.errors import ParameterError
 from system import inference
 from system.commands.main import main
 from system.comparison import compare
+from system.cost import measure, study
 from system.inputs import sha256
 from system.pieces import Pieces
 from system.runs import LOCK, PIECES, RECORD, hold
@@ -205,6 +206,29 @@ def test_an_interrupted_inference_scores_no_chip_twice(
     results = [json.loads(Path(name, "result.json").read_text()) for name in ("one", "two")]
     assert results[0]["values"] == results[1]["values"]
     assert not Path("one", PIECES).exists()
+
+
+@pytest.mark.ngspice
+def test_an_interrupted_cost_measures_no_layer_twice(quick_library, tmp_path, monkeypatch, capsys):
+    """Ctrl-C in the third layer; then the last three alone, and the figures are the usual ones."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(study, "whole_unit", lambda library: (None, "not simulated in this test"))
+    words = ["cost", "lenet-mnist-float", "--library", str(quick_library), "--run"]
+    program, programmed = measure.program, []
+
+    def interrupted(*args):
+        programmed.append(args[4])
+        if programmed == ["conv1", "conv2", "fc1"]:
+            raise KeyboardInterrupt
+        return program(*args)
+
+    monkeypatch.setattr(measure, "program", interrupted)
+    assert main([*words, "one", "--json", "r"]) == 130
+    assert "run the same command again to go on" in capsys.readouterr().err
+    assert main([*words, "one", "--json", "r"]) == main([*words, "two", "--json", "r"]) == 0
+    assert programmed[:6] == ["conv1", "conv2", "fc1", "fc1", "fc2", "fc3"]
+    results = [Path(name, "r").read_bytes() for name in ("one", "two")]
+    assert results[0] == results[1]
 
 
 def test_pieces_of_another_run_are_not_taken(tmp_path):
