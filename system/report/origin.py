@@ -84,7 +84,8 @@ def _run_table(material: Material) -> Table:
             (replay.model, "validate", what, str(replay.seed), replay.library_sha256[:SHORT])
         )
     for whole in material.simulations:
-        what = f"{whole.run.images} images in ngspice"
+        images = whole.run.images
+        what = f"{images} image{'s' * (images > 1)} in ngspice"
         row = (whole.model, "validate --full", what, str(whole.seed), whole.library_sha256[:SHORT])
         rows.append(row)
     for study in material.costs:
