@@ -12,12 +12,14 @@ from circuits.errors import ParameterError
 _MOST = int(np.iinfo(np.int16).max)  # of a sum of exp codes
 
 
-def log_codes(in_bits: int, bits: int, delta: float) -> NDArray[np.int64]:
-    """Log code of every linear code: 0 below the floor, 2**bits - 1 at full scale."""
-    top = 2**bits - 1
+def log_codes(in_bits: int, bits: int, delta: float, copies: int) -> NDArray[np.int64]:
+    """Log codes (copies, levels) of linear codes: 0 below the floor, 2**bits - 1 at full scale.
+
+    `delta` is one code. Copies round at staggered places, as those of `exp_codes`.
+    """
     linear = np.arange(1, 2**in_bits) / (2**in_bits - 1)
-    codes = np.floor(top + np.log(linear) / delta + 0.5)
-    return np.concatenate([[0], np.maximum(codes, 0)]).astype(np.int64)
+    codes = np.floor(2**bits - 1 + np.log(linear) / delta + _staggered(copies))
+    return np.pad(np.maximum(codes, 0), [(0, 0), (1, 0)]).astype(np.int64)
 
 
 def exp_codes(out_bits: int, attenuation: NDArray[np.floating], copies: int) -> NDArray[np.int64]:
@@ -34,8 +36,12 @@ def exp_codes(out_bits: int, attenuation: NDArray[np.floating], copies: int) -> 
     if not 1 <= copies * (2**out_bits - 1) <= _MOST:
         raise ParameterError(f"{copies} copies of {out_bits} bits: sums of codes end at {_MOST}")
     linear = (2**out_bits - 1) * np.exp(-attenuation)
-    at = (np.arange(copies) + 0.5) / copies
-    return np.asarray(np.floor(linear + at[:, None]), np.int64)
+    return np.asarray(np.floor(linear + _staggered(copies)), np.int64)
+
+
+def _staggered(copies: int) -> NDArray[np.float64]:
+    """Return what each copy (copies, 1) adds before it rounds down: half a code on the mean."""
+    return (np.arange(copies)[:, None] + 0.5) / copies
 
 
 def unit_tables(

@@ -18,6 +18,7 @@ from circuits.errors import ParameterError
 SingleArray = NDArray[np.float32]
 CodeArray = NDArray[np.uint16]
 
+_MOST_LOGS = 1 << 12  # log codes: packed sums of two have 16 bits
 _SERIAL_BELOW = 1 << 16  # look-ups that one thread finishes before others would wake up
 
 
@@ -55,7 +56,7 @@ class ProductModel:
        (code 0 is recognised digitally as zero);
     2. a log unit turns it into a log code of ``bits``, kept here as an *attenuation*: the number
        of steps ``delta`` below the maximum. Log code 0 is reserved for zero and whatever lies
-       ``2**bits - 1`` steps or more below the maximum;
+       below all others. Parallel units may make the code ``finer`` than one of them does;
     3. digital addition of two attenuations, or zero if one of them is zero;
     4. a DAC and an exp unit turn the sum into a linear code of ``out_bits``; attenuations beyond
        the DAC's range are zero;
@@ -74,7 +75,7 @@ class ProductModel:
     bits, in_bits, out_bits : int
         Log code, linear input of the log unit, linear output of the exp unit.
     delta : float
-        Log step [neper].
+        Step of the log codes that are added [neper].
     logs : (units, 2**in_bits) uint16 array
         Attenuation for each linear code; the zero code marks zero.
     exps : (units, 3 * section) int16 array
@@ -83,6 +84,8 @@ class ProductModel:
         ACAM rows of one log and one exp unit.
     copies : int
         Units in parallel whose codes an entry of ``exps`` adds.
+    finer : int
+        Steps ``delta`` of a log code in one code of a single log unit.
     """
 
     bits: int
@@ -93,6 +96,7 @@ class ProductModel:
     exps: NDArray[np.int16]
     rows: tuple[int, int]
     copies: int = 1
+    finer: int = 1
 
     @classmethod
     def program(
@@ -109,6 +113,7 @@ class ProductModel:
         noise: bool | float = True,
         gray: bool = True,
         copies: int = 1,
+        finer: int = 1,
     ) -> ProductModel:
         """Program the log and exp units of one core.
 
@@ -121,22 +126,25 @@ class ProductModel:
         bits, in_bits, out_bits : int
             Default of the last two: ``bits``.
         steps_per_octave : int or None
-            Log steps per factor of two. Default: as many as keep every non-zero linear code above
-            the floor (31 at 8 bits).
+            Log codes of one unit per factor of two. Default: as many as keep every non-zero linear
+            code above the floor (31 at 8 bits).
         exp_range : float or None [neper]
             Attenuation at the lower end of the exp unit's data line. Default: just beyond the
             last product that rounds to a code above 0.
         seed, noise, gray
             As in `AcamModel.program`.
         copies : int
-            Units in parallel for every log and exp. The mean of log codes is rounded digitally.
-            Exp codes are added; their units round at staggered places, so that the sum is as many
-            times finer as there are units.
+            Units in parallel for every log and exp. Exp codes are added; their units round at
+            staggered places, so that the sum is as many times finer as there are units.
+        finer : int
+            The same for log codes: so many times finer than one unit's is what is left of their
+            mean, a divisor of `copies`. The DACs of exp units have as many more levels.
 
         Raises
         ------
         ParameterError
-            Bits outside 2..12, no units or copies, too many, or a range without any code.
+            Bits outside 2..12, no units or copies, too many, or a range without any code; log
+            codes that are finer than the copies allow, or of more than 12 bits.
         """
         in_bits, out_bits = in_bits or bits, out_bits or bits
         for value in (bits, in_bits, out_bits):
@@ -144,23 +152,30 @@ class ProductModel:
                 raise ParameterError(f"{value} bits: products take 2 to 12 bits")
         if units < 1 or copies < 1:
             raise ParameterError(f"{units} units, {copies} copies: a core has at least one of each")
+        if finer < 1 or copies % finer or finer << bits > _MOST_LOGS:
+            raise ParameterError(
+                f"log codes {finer} times finer than {bits} bits, of {copies} copies; permitted: a"
+                f" divisor of the copies, and {_MOST_LOGS} log codes in all"
+            )
         steps = steps_per_octave or max(int((2**bits - 2) / math.log2(2**in_bits - 1)), 1)
-        delta = math.log(2.0) / steps
+        delta = math.log(2.0) / (steps * finer)
         finest = copies * (2**out_bits - 1)
         reach = exp_range if exp_range is not None else math.log(2 * finest) + delta
         if not delta < reach < math.inf:
             raise ParameterError(f"exp_range = {reach:g} neper must exceed one step, {delta:g}")
         last = math.ceil(reach / delta)
-        wanted_logs = np.tile(log_codes(in_bits, bits, delta)[::-1], (copies, 1))
+        wanted_logs = log_codes(in_bits, bits, finer * delta, finer)[:, ::-1]
+        wanted_logs = np.tile(wanted_logs, (copies // finer, 1))
         wanted_exps = exp_codes(out_bits, np.arange(last, -1, -1) * delta, copies)
         found, log_rows = unit_tables(acam, wanted_logs, bits, gray, units, seed, "log", noise)
         sums, exp_rows = unit_tables(acam, wanted_exps, out_bits, gray, units, seed, "exp", noise)
-        section = 4 << bits
+        section = _section(bits, finer)
         zero = section // 2 - 1
-        logs = attenuations((found + copies // 2) // copies, 2**bits - 1, zero)
+        mean = (found * finer + copies // 2) // copies
+        logs = attenuations(mean, finer * (2**bits - 1), zero)
         exps = signed(sums[:, ::-1], section, zero)
         rows = log_rows, exp_rows
-        return cls(bits, in_bits, out_bits, delta, logs, exps, rows, copies)
+        return cls(bits, in_bits, out_bits, delta, logs, exps, rows, copies, finer)
 
     @property
     def full(self) -> int:
@@ -170,7 +185,7 @@ class ProductModel:
     @property
     def section(self) -> int:
         """Codes of one sign section; the sign is this many added to an attenuation."""
-        return 4 << self.bits
+        return _section(self.bits, self.finer)
 
     @property
     def zero(self) -> int:
@@ -381,6 +396,11 @@ class ProductModel:
         if invalid:
             raise ParameterError(f"NaN or +inf in {invalid} rows of the attention scores")
         return code, attenuation, power
+
+
+def _section(bits: int, finer: int) -> int:
+    """Return the room of one sign: two codes and zero added twice stay below."""
+    return 4 * (finer << bits)
 
 
 def _batched(array: NDArray[Any], ndim: int) -> NDArray[Any]:

@@ -223,9 +223,11 @@ class AnalogOps:
             self._products[name] = ProductModel.program(
                 self.hardware.acam,
                 bits=mapping.output_bits,
+                in_bits=mapping.input_bits,
                 seed=self.chip.stream(name),
                 noise=self.chip.noise != "none",
                 copies=mapping.product_copies,
+                finer=mapping.product_finer,
             )
         return self._products[name]
 

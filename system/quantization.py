@@ -30,7 +30,8 @@ class Mapping:
     Attributes
     ----------
     input_bits, output_bits, weight_bits : int
-        DAC, ACAM and programming resolution.
+        DAC, ACAM and programming resolution. Of products: the magnitudes that log units convert,
+        and the codes of log and exp units.
     weight_scale : {"layer", "column"}
         Largest weight of the layer (as published) or of each column sits at g_max.
     output_range : {"layer", "column"}
@@ -97,6 +98,10 @@ class Mapping:
         falls with the root of their number; area and energy grow with it.
     product_copies : int
         The same for the log and exp units of data-dependent products and softmax.
+    product_finer : int
+        Log codes are kept this many times finer than a single log unit makes them, by parallel
+        units that round at staggered places: a divisor of `product_copies`. The DACs of exp units
+        need as many more levels.
     spare_rows : int
         Unused rows of every output bit in every ACAM unit. A device that write-verify finds stuck
         gives its row's window to one of them. Without stuck devices nothing changes.
@@ -128,6 +133,7 @@ class Mapping:
     output_trim: bool = False
     output_copies: int = 1
     product_copies: int = 1
+    product_finer: int = 1
     spare_rows: int = 0
     layers: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -169,6 +175,11 @@ class Mapping:
         for key in ("output_copies", "product_copies"):
             if not 1 <= getattr(self, key) <= 16:
                 raise ParameterError(f"mapping.{key} is {getattr(self, key)}; permitted: 1 to 16")
+        if self.product_finer < 1 or self.product_copies % self.product_finer:
+            raise ParameterError(
+                f"mapping.product_finer is {self.product_finer}; permitted: divisors of"
+                f" product_copies, which is {self.product_copies}"
+            )
         if not 0 <= self.spare_rows <= 64:
             raise ParameterError(f"mapping.spare_rows is {self.spare_rows}; permitted: 0 to 64")
         if self.output_fine and self.partial_sums == "digital":

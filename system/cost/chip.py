@@ -26,6 +26,7 @@ class Chip:
     mapping : what a column has: slices, read-out ranges, ACAM units in parallel, bits of a DAC.
     cells_per_row : ACAM cells of a row: spare rows are counted in cells.
     amplifier : sizes of the read-out's transistors and capacitors.
+    multiplies : cores are those of log and exp units.
     """
 
     components: Components
@@ -37,6 +38,7 @@ class Chip:
     mapping: Mapping = field(default_factory=Mapping)
     cells_per_row: int = 1
     amplifier: Amplifier = field(default_factory=Amplifier)
+    multiplies: bool = False
 
     @classmethod
     def from_components(
@@ -57,7 +59,8 @@ class Chip:
 
     def of(self, layer: Layer) -> Chip:
         """Return the chip whose cores are all as those of one layer: what its mapping asks for."""
-        return replace(self, mapping=self.mapping.of(layer.name))
+        mapping = self.mapping.of(layer.name)
+        return replace(self, mapping=mapping, multiplies=layer.kind == "products")
 
     @property
     def ranges(self) -> int:
@@ -88,6 +91,11 @@ class Chip:
     def dac_growth(self) -> int:
         """Energy and area of a DAC over those of 8 bits: an array that doubles with every bit."""
         return int(2 ** (self.input_bits - CODE_BITS))
+
+    @property
+    def log_bits(self) -> float:
+        """Bits of a log code, of what the DAC of an exp unit takes."""
+        return CODE_BITS + math.log2(self.mapping.product_finer)
 
     @property
     def cores(self) -> int:
@@ -132,7 +140,7 @@ class Chip:
             * part["crossbar"]["area_m2_per_weight"]
             * self.mapping.slices
             / 2,
-            "dac": rows * part["dac"]["area_m2"] * self.dac_growth,
+            "dac": rows * part["dac"]["area_m2"] * self._widest_dac,
             "amplifier": columns
             * (self.line_count * self.stage_area() + self.ranges * self.sum_area()),
             "acam": units * (acam["cells"] + self.spare_cells) * acam["area_m2_per_cell"],
@@ -142,6 +150,12 @@ class Chip:
             / 8
             * part["register"]["area_m2_per_byte"],
         }
+
+    @property
+    def _widest_dac(self) -> int:
+        """Growth of the DACs of a core; in those of log and exp units either may be the larger."""
+        finer = self.mapping.product_finer if self.multiplies else 1
+        return max(self.dac_growth, finer)
 
     def tile_areas(self) -> dict[str, float]:
         """Return the area of each kind of component of one tile, its cores included [m2]."""

@@ -234,8 +234,7 @@ def measure(
         return asdict(
             measure_products(
                 operands, ceilings(network.ranges, name, operands, own.output_margin),
-                ProductModel.program(None, bits=own.output_bits, copies=own.product_copies),
-                hardware.acam, meter.energy, seed=chip.stream(name),
+                _units(own), hardware.acam, meter.energy, seed=chip.stream(name),
             )
         )  # fmt: skip
 
@@ -248,6 +247,14 @@ def measure(
         found[name] = LayerFigures(**values | {"parts_j": tuple(values["parts_j"])})
     products = {name: ProductFigures(**kept(name, product)) for name in ops.operands}
     return Figures(network.name, found, products, network.mapping, unit), ops
+
+
+def _units(mapping: Mapping) -> ProductModel:
+    """Return the log and exp units of a block of products, without noise."""
+    return ProductModel.program(
+        None, units=1, bits=mapping.output_bits, in_bits=mapping.input_bits,
+        copies=mapping.product_copies, finer=mapping.product_finer,
+    )  # fmt: skip
 
 
 def program(

@@ -308,23 +308,26 @@ class NlDpe:
     def _products(self, layer: Layer) -> tuple[dict[str, float], float]:
         """Log and exp searches: each has a DAC conversion before and a code behind it."""
         part, found = self.components, self.product_figures(layer)
-        searches, copies = layer.logs + layer.exps, self.chip.of(layer).product_copies
+        chip = self.chip.of(layer)
+        searches, copies, bits = layer.logs + layer.exps, chip.product_copies, chip.log_bits
+        driven = layer.logs * chip.dac_growth + layer.exps * chip.mapping.product_finer
+        moved = layer.buffer_bits * bits / CODE_BITS
         adds = layer.adds + searches * (copies - 1)
         energy = {
             "acam": copies * (layer.logs * found.log_j + layer.exps * found.exp_j),
-            "dac": searches * part["dac"]["energy_j"],
+            "dac": driven * part["dac"]["energy_j"],
             "gray decoder": copies * searches * self.decoder_j,
-            "register": 2 * searches * CODE_BITS * part["register"]["energy_j_per_bit"],
+            "register": 2 * searches * bits * part["register"]["energy_j_per_bit"],
             "adder": adds * part["adder"]["energy_j"],
-            "buffer": layer.buffer_bits * part["buffer"]["energy_j_per_bit"],
-            "bus": layer.buffer_bits * part["bus"]["energy_j_per_bit"],
+            "buffer": moved * part["buffer"]["energy_j_per_bit"],
+            "bus": moved * part["bus"]["energy_j_per_bit"],
         }
         step = part["dac"]["settle_s"] + self.conversion_time
         buffers = self.chip.layer_tiles(layer) * part["buffer"]["bandwidth_bit_per_s"]
         return energy, max(
             searches / self.chip.product_units(layer) * step,
             adds / self._adder_rate(layer),
-            layer.buffer_bits / buffers,
+            moved / buffers,
         )
 
     def _adder_rate(self, layer: Layer) -> float:

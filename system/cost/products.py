@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from behavioral.acam import AcamModel, AcamUnit, Windows
-from behavioral.log_units import exp_codes
+from behavioral.log_units import exp_codes, log_codes
 from behavioral.noise import seed_path
 from behavioral.products import ProductModel
 from system.calibration import Ranges, peaks
@@ -25,12 +25,12 @@ ROWS = 24  # rows of queries whose scores and products are formed
 class ProductFigures:
     """Mean energy of one conversion [J] of the log and of the exp units, and the rows of each.
 
-    Exp units in parallel round at staggered places; theirs are means over them.
+    Units in parallel may round at staggered places: means over them.
     """
 
     log_j: float
     exp_j: float
-    log_rows: int
+    log_rows: float
     exp_rows: float
 
 
@@ -57,11 +57,12 @@ def measure_products(
     """
     last = int(np.count_nonzero(model.exps[0][: model.zero])) + 1
     logs, exps = converted_levels(operands, ceilings, model, last)
-    log_unit, exp_units = _programmed(model, acam, seed, last)
+    log_units, exp_units = _programmed(model, acam, seed, last)
+    logs /= 2**model.in_bits - 1
     return ProductFigures(
-        log_j=_mean(energy, log_unit, logs / (2**model.in_bits - 1)),
+        log_j=float(np.mean([_mean(energy, unit, logs) for unit in log_units])),
         exp_j=float(np.mean([_mean(energy, unit, exps / last) for unit in exp_units])),
-        log_rows=len(log_unit.bit),
+        log_rows=float(np.mean([len(unit.bit) for unit in log_units])),
         exp_rows=float(np.mean([len(unit.bit) for unit in exp_units])),
     )
 
@@ -100,7 +101,7 @@ def ceilings(
 
 def _programmed(
     model: ProductModel, acam: AcamModel, seed: tuple[int, ...], last: int
-) -> tuple[AcamUnit, list[AcamUnit]]:
+) -> tuple[list[AcamUnit], list[AcamUnit]]:
     """Program log and exp units as `ProductModel.program` does, keeping their conductances.
 
     Parameters
@@ -109,14 +110,12 @@ def _programmed(
 
     Returns
     -------
-    log units, and the exp units of each copy
+    log and exp units of each copy that rounds at another place
     """
-    top = 2**model.bits - 1
-    logs = model.logs[0].astype(np.int64)
-    log_codes = np.where(logs == model.zero, 0, top - np.minimum(logs, top))
+    logs = log_codes(model.in_bits, model.bits, model.finer * model.delta, model.finer)
     exps = exp_codes(model.out_bits, np.arange(last + 1) * model.delta, model.copies)
 
-    def unit(name: str, codes: NDArray[np.int64], bits: int, copy: int = 0) -> AcamUnit:
+    def unit(name: str, codes: NDArray[np.int64], bits: int, copy: int) -> AcamUnit:
         windows = Windows.from_levels(codes[::-1], (0.0, 1.0), (0.0, 1.0), bits=bits)
         key = (*seed_path(seed), ord(name[0]))
         return acam.program(
@@ -124,9 +123,10 @@ def _programmed(
             columns=UNITS, levels=codes.size, keep_conductances=True,
         )  # fmt: skip
 
-    return unit("log", log_codes, model.bits), [
-        unit("exp", codes, model.out_bits, i) for i, codes in enumerate(exps)
-    ]
+    return (
+        [unit("log", codes, model.bits, i) for i, codes in enumerate(logs)],
+        [unit("exp", codes, model.out_bits, i) for i, codes in enumerate(exps)],
+    )
 
 
 def _mean(energy: ConversionEnergy, unit: AcamUnit, u: Floats) -> float:

@@ -244,6 +244,33 @@ def test_copies_of_exp_units_add_up_to_finer_codes(acam, ideal):
     np.testing.assert_array_equal(model.exps[:, : model.zero], [expected, expected])
 
 
+@pytest.mark.parametrize("ideal", [False, True], ids=["exact functions", "noise-free cells"])
+def test_copies_of_log_units_add_up_to_finer_codes(acam, ideal):
+    """Hermite's identity again, for pairs of the four units; log code 510 is the top."""
+    cells = acam if ideal else None
+    model = ProductModel.program(cells, units=2, copies=4, finer=2, noise=False)
+    linear = np.arange(1, 256) / 255
+    expected = np.floor(510 + np.log(linear) / model.delta + 0.5)
+    np.testing.assert_array_equal(510 - model.logs[:, 1:].astype(int), [expected, expected])
+    assert model.delta == pytest.approx(np.log(2) / 62, rel=1e-12)
+
+
+def test_finer_log_codes_bring_attention_nearer_to_the_float_one():
+    """Four exp and log units, the codes of the latter rounded to one unit's, or kept.
+
+    Rounding of log codes is halved twice; what stays is of exp codes and the DAC (9 bits).
+    """
+    q, v = 2.0 * operands(50, 1, 16, 64), operands(51, 1, 8, 64)
+    weights = np.exp(q - q.max(-1, keepdims=True))
+    reference = weights / weights.sum(-1, keepdims=True) @ v.transpose(0, 2, 1)
+    error = {}
+    for finer in (1, 2, 4):
+        model = ProductModel.program(None, in_bits=9, copies=4, finer=finer)
+        values = model.encode(v, np.abs(v).max(), block=False, by_row=True)
+        error[finer] = relative_rms(model.matmul(model.softmax(q), values), reference)
+    assert error[4] < 0.9 * error[2] < 0.7 * error[1]
+
+
 def test_copies_average_the_noise_of_log_and_exp_units(acam, exact):
     error = {}
     for copies in (1, 4):
@@ -327,6 +354,8 @@ def test_bad_operands_are_refused(exact):
         ({"copies": 0}, "at least one"),
         ({"copies": 16, "out_bits": 12}, "16 copies of 12 bits: sums of codes end at 32767"),
         ({"exp_range": 0.0}, "exp_range"),
+        ({"copies": 4, "finer": 3}, "3 times finer than 8 bits, of 4 copies"),
+        ({"copies": 4, "finer": 4, "bits": 11}, "4096 log codes in all"),
     ],
 )
 def test_bad_parameters_are_refused(change, message):

@@ -393,6 +393,21 @@ def test_a_layer_with_more_units_and_bits_costs_as_if_all_had_them(library, comp
     assert costs[0].area_m2 < costs[1].area_m2 < costs[2].area_m2
 
 
+def test_finer_log_codes_cost_bits_of_the_exp_units_dacs_alone(library, components):
+    """Two bits more: DACs before exp units take four times, registers, buffer and bus 10/8."""
+    found = [study(library, components, Mapping(product_copies=4, product_finer=n)) for n in (1, 4)]
+    for a, b, work in zip(*(x.ours[1:] for x in found), found[0].workloads[1:], strict=True):
+        (before, rows), (after, same_rows) = (of_kind(cost, "products") for cost in (a, b))
+        extra = 3 * sum(x.exps for x in work.layers) * components["dac"]["energy_j"]
+        assert after.pop("dac") == pytest.approx(before.pop("dac") + extra, rel=1e-12)
+        for name in before:
+            ratio = 1.25 if name in ("register", "buffer", "bus") else 1.0
+            assert after[name] == pytest.approx(ratio * before[name], rel=1e-12), name
+        assert same_rows == rows
+        assert of_kind(a, "linear") == of_kind(b, "linear")
+        assert a.area_m2 < b.area_m2
+
+
 def test_a_dac_doubles_with_every_bit_beyond_eight(library, components):
     areas = [
         study(library, components, Mapping(input_bits=n)).machine.chip.core_areas()["dac"]
