@@ -41,8 +41,10 @@ def test_every_document_stands_in_the_navigation_of_the_site():
     ("drawing", "circuits"),
     [
         ("acam", ("acam_6t2m", "match_line")),
+        ("acam_unit", ("acam_unit",)),
         ("column", ("column",)),
         ("driver", ("row_driver",)),
+        ("sense_amplifier", ("sense_amplifier",)),
     ],
 )
 def test_schematics_show_every_device_of_their_netlists(drawing, circuits):
