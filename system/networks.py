@@ -23,6 +23,7 @@ from system.models.language import LanguageModel, TextModel
 from system.models.ops import FloatOps, Ops
 from system.quantization import Mapping
 from system.range_cache import load_ranges, range_key, store_ranges
+from system.tokenizer import encode_texts
 from system.weights import zoo
 from system.weights.acam_windows import is_windows
 from system.weights.adapter import is_adapter, load_adapter, merge
@@ -168,13 +169,7 @@ class Network:
         tokenizer = self.checkpoint.tokenizer
         if tokenizer is None or not isinstance(self.model, Bert):
             raise CheckpointError(f"{self.name} has no tokenizer.json; add one to its directory")
-        limit = self.model.config.max_position_embeddings
-        tokenizer.enable_truncation(limit)
-        found = [encoding.ids for encoding in tokenizer.encode_batch(texts)]
-        tokens = np.full((len(found), max(len(ids) for ids in found)), -1, np.int64)
-        for row, ids in zip(tokens, found, strict=True):
-            row[: len(ids)] = ids
-        return tokens
+        return encode_texts(tokenizer, texts, self.model.config.max_position_embeddings)
 
     def decode(self, tokens: NDArray[np.int64] | list[int]) -> str:
         """Return the text of token ids."""

@@ -1,4 +1,7 @@
-"""Tokenizers: byte-level byte-pair encoding, loaded, trained, or built from its two tables."""
+"""Tokenizers: byte-level byte-pair encoding, loaded, trained, or built from its two tables.
+
+And WordPiece, as BERT has it, trained.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,11 +9,22 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 
 from circuits.errors import CheckpointError, ParameterError
 
 END_OF_TEXT = "<|endoftext|>"
+UNKNOWN, BEGIN, END = "[UNK]", "[CLS]", "[SEP]"
 _CHUNK = 10_000  # characters handed to the trainer at a time
 
 # Llama 3 splits numbers in threes and keeps the breaks after punctuation with it.
@@ -71,6 +85,39 @@ def train_tokenizer(text: str, vocab_size: int = 2048) -> Tokenizer:
     return tokenizer
 
 
+def train_wordpiece(texts: Sequence[str], vocab_size: int) -> Tokenizer:
+    """Train BERT's WordPiece, in small letters; the same texts always give the same tokenizer.
+
+    Tokens 0 to 2 are "[UNK]", "[CLS]" and "[SEP]"; the last two stand around every encoded text.
+    """
+    marks = [UNKNOWN, BEGIN, END]
+    learner = _wordpiece(models.WordPiece(unk_token=UNKNOWN))
+    letters = sorted(
+        {letter for text in texts for letter in learner.normalizer.normalize_str(text)}
+    )
+    # The trainer would number letters inside words by a hash that is another one every time.
+    inside = [f"##{letter}" for letter in letters if not letter.isspace()]
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocab_size, special_tokens=marks + inside, show_progress=False
+    )
+    learner.train_from_iterator(texts, trainer)
+    tokenizer = _wordpiece(models.WordPiece(learner.get_vocab(), unk_token=UNKNOWN))
+    tokenizer.add_special_tokens(marks)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{BEGIN} $A {END}", special_tokens=[(BEGIN, 1), (END, 2)]
+    )
+    return tokenizer
+
+
+def _wordpiece(model: models.WordPiece) -> Tokenizer:
+    """Return a tokenizer that splits text as BERT does."""
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    return tokenizer
+
+
 def build_tokenizer(
     tokens: Sequence[str],
     merges: Sequence[str],
@@ -125,6 +172,19 @@ def build_tokenizer(
         [AddedToken(t, normalized=False) for t, hidden in special.items() if not hidden]
     )
     return tokenizer
+
+
+def encode_texts(tokenizer: Tokenizer, texts: Sequence[str], longest: int) -> NDArray[np.int64]:
+    """Return the tokens of texts, begin and end marked: (n, longest of them), -1 beyond each end.
+
+    Texts are cut to `longest` tokens.
+    """
+    tokenizer.enable_truncation(longest)
+    found = [encoding.ids for encoding in tokenizer.encode_batch(texts)]
+    tokens = np.full((len(found), max(len(ids) for ids in found)), -1, np.int64)
+    for row, ids in zip(tokens, found, strict=True):
+        row[: len(ids)] = ids
+    return tokens
 
 
 def encode(tokenizer: Tokenizer, text: str) -> NDArray[np.int64]:

@@ -15,8 +15,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model",
         metavar="MODEL",
-        help="lenet-mnist, llama-austen, resnet8-photo-digits, resnet20-photo-digits, "
-        "senet-photo-digits or minilm-rt; "
+        help="lenet-mnist, llama-austen, bert-tiny-rt, resnet8-photo-digits, "
+        "resnet20-photo-digits, senet-photo-digits or minilm-rt; "
         "smollm2-135m, llama-austen-float or the path of a Llama: a low-rank adapter for it",
     )
     parser.add_argument(

@@ -11,6 +11,7 @@ noises are seen by the network's weights at once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -46,6 +47,9 @@ def _slope(z: Tensor, activation: Activation) -> Tensor:
     if activation == "silu":
         s = torch.sigmoid(z)
         return s * (1 + z * (1 - s))
+    if activation == "gelu":
+        slope: Tensor = torch.special.ndtr(z) + z * torch.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+        return slope
     return torch.ones_like(z)
 
 
@@ -132,23 +136,23 @@ class _Attention(torch.autograd.Function):
     """Forward by log codes; backward of exact attention at the same operands."""
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, ops: AnalogOps, name: str) -> Tensor:
-        """Return the analog attention; q (B, H, T, D), k and v (B, H_kv, T, D)."""
+    def forward(
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, ops: AnalogOps, name: str
+    ) -> Tensor:
+        """Return the analog attention; q (B, H, T, D), k and v (B, H_kv, T, D), mask (B, T)."""
         ctx.save_for_backward(q, k, v)
+        ctx.mask = mask
         exact = [t.contiguous().numpy() for t in (q, k, v)]
-        return torch.from_numpy(ops.attention(name, exact[0], exact[1], exact[2], None))
+        seen = None if mask is None else mask.numpy()
+        return torch.from_numpy(ops.attention(name, exact[0], exact[1], exact[2], None, seen))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of q, k and v."""
         leaves = [t.detach().requires_grad_() for t in ctx.saved_tensors]
-        q, k, v = leaves
-        repeat = q.shape[1] // k.shape[1]
         with torch.enable_grad():
-            out = F.scaled_dot_product_attention(
-                q, k.repeat_interleave(repeat, 1), v.repeat_interleave(repeat, 1), is_causal=True
-            )
-        return (*torch.autograd.grad(out, leaves, gradients[0]), None, None)
+            out = networks.FloatOps().attention("", leaves[0], leaves[1], leaves[2], ctx.mask)
+        return (*torch.autograd.grad(out, leaves, gradients[0]), None, None, None)
 
 
 class NoisyOps:
@@ -182,9 +186,13 @@ class NoisyOps:
         out: Tensor = _Product.apply(a, b, self.analog, name)  # type: ignore[no-untyped-call]
         return out
 
-    def attention(self, name: str, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Return causal attention by log codes."""
-        out: Tensor = _Attention.apply(q, k, v, self.analog, name)  # type: ignore[no-untyped-call]
+    def attention(
+        self, name: str, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None
+    ) -> Tensor:
+        """Return attention by log codes."""
+        out: Tensor = _Attention.apply(  # type: ignore[no-untyped-call]
+            q, k, v, mask, self.analog, name
+        )
         return out
 
 

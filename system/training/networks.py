@@ -24,6 +24,7 @@ ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "relu6": F.relu6,
     "sigmoid": torch.sigmoid,
     "silu": F.silu,
+    "gelu": F.gelu,
 }
 
 
@@ -44,8 +45,13 @@ class TorchOps(Protocol):
     def multiply(self, name: str, a: Tensor, b: Tensor) -> Tensor:
         """Return the element-wise product of two activations."""
 
-    def attention(self, name: str, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Return causal attention for q (B, H, T, D), k and v (B, H_kv, T, D)."""
+    def attention(
+        self, name: str, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None
+    ) -> Tensor:
+        """Return causal attention for q (B, H, T, D), k and v (B, H_kv, T, D).
+
+        With a mask (B, T): attention to both sides, where it is true.
+        """
 
 
 class FloatOps:
@@ -68,11 +74,14 @@ class FloatOps:
         """Return a * b."""
         return a * b
 
-    def attention(self, name: str, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Return softmax(q k^T / sqrt(d)) v with a causal mask."""
+    def attention(
+        self, name: str, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None
+    ) -> Tensor:
+        """Return softmax(q k^T / sqrt(d)) v."""
         repeat = q.shape[1] // k.shape[1]
         k, v = (t.repeat_interleave(repeat, dim=1) for t in (k, v))
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        seen = None if mask is None else mask[:, None, None]
+        return F.scaled_dot_product_attention(q, k, v, seen, is_causal=mask is None)
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, shape: Convolution) -> Tensor:

@@ -10,17 +10,18 @@ import numpy as np
 
 from behavioral.library import Library
 from system import evaluation
-from system.data import datasets, photo_digits
+from system.data import datasets, photo_digits, sentences
 from system.data.vision import CALIBRATION_IMAGES
 from system.models import lenet
+from system.models.bert import Bert, BertConfig
 from system.models.classifier import KINDS, Classifier
 from system.models.lenet import Lenet
 from system.models.llama import Llama, LlamaConfig
 from system.models.ops import Ops
 from system.networks import CALIBRATION_WINDOWS
 from system.quantization import Mapping
-from system.tokenizer import train_tokenizer
-from system.training import convnets, naf, networks, photos, pretraining, windows
+from system.tokenizer import encode_texts, train_tokenizer, train_wordpiece
+from system.training import convnets, encoders, naf, networks, photos, pretraining, windows
 from system.training.kept import KeptTraining
 
 
@@ -139,6 +140,47 @@ class LlamaAusten:
         )  # fmt: skip
 
 
+class BertTiny:
+    """A BERT of two layers on the sentences of Rotten Tomatoes, development sentences left out."""
+
+    name = "bert-tiny-rt"
+    mapping = Mapping(weight_scale="column", output_range="column", line_start=0.4)
+    float_steps, naf_steps, refresh = 1200, 300, 1
+
+    def __init__(self, plan: Plan):
+        self.plan = plan
+        train = sentences.train_set(plan.data)
+        train = train[: len(train) - len(sentences.development_set(plan.data))]
+        self.config: dict[str, Any] = dict(encoders.BERT_TINY)
+        self.tokenizer = train_wordpiece(train.texts, self.config["vocab_size"])
+        longest = self.config["max_position_embeddings"]
+        self.tokens, self.labels = encode_texts(self.tokenizer, train.texts, longest), train.labels
+        self.training_data = self.tokens
+
+    def pretrain(self, steps: int, kept: KeptTraining) -> networks.Parameters:
+        """Train in float."""
+        return encoders.pretrain(
+            self.config, self.tokens, self.labels, steps=steps, seed=self.plan.seed, kept=kept
+        )
+
+    def build(self, tensors: dict[str, Any]) -> Bert:
+        """Return the numpy model."""
+        return Bert(BertConfig.from_dict(self.config), tensors)
+
+    def calibration(self, model: Bert, ops: Ops) -> object:
+        """Run the calibration inputs."""
+        return evaluation.outputs(model, ops, self.tokens[: sentences.CALIBRATION_SENTENCES])
+
+    def tune(
+        self, parameters: networks.Parameters, maker: naf.ChipMaker, steps: int, kept: KeptTraining
+    ) -> None:
+        """Fine-tune on chips."""
+        encoders.tune(
+            self.config, parameters, self.tokens, self.labels, maker,
+            steps=steps, seed=self.plan.seed, kept=kept,
+        )  # fmt: skip
+
+
 class _PhotoDigits:
     """A convolutional network on digits on photographs."""
 
@@ -198,9 +240,9 @@ class Senet(_PhotoDigits):
     float_steps = 2400
 
 
-Recipe = LenetMnist | LlamaAusten | _PhotoDigits
+Recipe = LenetMnist | LlamaAusten | BertTiny | _PhotoDigits
 RECIPES: dict[str, type[Recipe]] = {
-    r.name: r for r in (LenetMnist, LlamaAusten, Resnet8, Resnet20, Senet)
+    r.name: r for r in (LenetMnist, LlamaAusten, BertTiny, Resnet8, Resnet20, Senet)
 }
 # What a checkpoint states beside the mapping that it was trained on: docs/cnn.md says why.
 SERVED: dict[str, dict[str, Any]] = {"senet-photo-digits": {"output_copies": 4}}
