@@ -227,7 +227,7 @@ class AnalogOps:
                 seed=self.chip.stream(name),
                 noise=self.chip.noise != "none",
                 copies=mapping.product_copies,
-                finer=mapping.product_finer,
+                finer=mapping.finer,
             )
         return self._products[name]
 

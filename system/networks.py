@@ -31,8 +31,8 @@ from system.weights.checkpoint import Checkpoint, load_checkpoint
 
 log = logging.getLogger(__name__)
 
-CALIBRATION_WINDOWS = 12
-CALIBRATION_CHARACTERS = 480_000
+CALIBRATION_WINDOWS = 24
+EXCERPT = 4000  # characters of a long text that are read for a window; English takes 1,100
 DEVELOPMENT_SHARE = 10  # one part in so many, the last, of a training text: for choosing settings
 
 
@@ -118,8 +118,10 @@ class Network:
             return self.encode_texts(sentences.calibration_set(self.data))
         if not isinstance(self.model, LanguageModel):
             return vision.calibration_images(self.checkpoint.config, self.data)
-        text = self._training_text()[0][:CALIBRATION_CHARACTERS]
-        return evaluation.text_windows(self.encode(text), CALIBRATION_WINDOWS)
+        parts = excerpts(self._training_text()[0], CALIBRATION_WINDOWS, EXCERPT)
+        count = CALIBRATION_WINDOWS // len(parts)
+        found = [evaluation.text_windows(self.encode(part), count) for part in parts]
+        return np.concatenate(found)
 
     def development_samples(self, count: int) -> Samples:
         """Return samples for choosing settings: neither calibrated on nor scored at the end.
@@ -176,6 +178,14 @@ class Network:
         if self.checkpoint.tokenizer is None:
             raise CheckpointError(f"{self.name} has no tokenizer.json; add one to its directory")
         return str(self.checkpoint.tokenizer.decode(list(tokens)))
+
+
+def excerpts(text: str, count: int, length: int) -> list[str]:
+    """Return so many parts of a text, spread evenly over it; all of a text that is not longer."""
+    if len(text) <= count * length:
+        return [text]
+    starts = np.linspace(0, len(text) - length, count).astype(np.int64)
+    return [text[start : start + length] for start in starts.tolist()]
 
 
 @dataclass(frozen=True)
@@ -299,10 +309,16 @@ def _default_mapping(checkpoint: Checkpoint) -> dict[str, Any]:
     }
     if kind != "llama":
         return language
+    products = {"input_bits": 10, "product_finer": 4}
     return language | {  # chosen on development text: docs/language-models.md
+        "weight_bits": 10,
         "output_copies": 4,
         "product_copies": 4,
-        "layers": {"*.down_proj": {"input_bits": 10}},
+        "layers": {
+            "*.down_proj": {"input_bits": 10},
+            "*.self_attn": products,
+            "*.mlp.product": products,
+        },
     }
 
 

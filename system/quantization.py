@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -100,8 +101,8 @@ class Mapping:
         The same for the log and exp units of data-dependent products and softmax.
     product_finer : int
         Log codes are kept this many times finer than a single log unit makes them, by parallel
-        units that round at staggered places: a divisor of `product_copies`. The DACs of exp units
-        need as many more levels.
+        units that round at staggered places; with fewer `product_copies`, by the largest divisor
+        of both. The DACs of exp units need as many more levels.
     spare_rows : int
         Unused rows of every output bit in every ACAM unit. A device that write-verify finds stuck
         gives its row's window to one of them. Without stuck devices nothing changes.
@@ -172,14 +173,9 @@ class Mapping:
             raise ParameterError(f"mapping.line_start is {self.line_start}; permitted: 0 to 0.9")
         if not 0.0 <= self.output_fine <= 10.0:
             raise ParameterError(f"mapping.output_fine is {self.output_fine}; permitted: 0 to 10")
-        for key in ("output_copies", "product_copies"):
+        for key in ("output_copies", "product_copies", "product_finer"):
             if not 1 <= getattr(self, key) <= 16:
                 raise ParameterError(f"mapping.{key} is {getattr(self, key)}; permitted: 1 to 16")
-        if self.product_finer < 1 or self.product_copies % self.product_finer:
-            raise ParameterError(
-                f"mapping.product_finer is {self.product_finer}; permitted: divisors of"
-                f" product_copies, which is {self.product_copies}"
-            )
         if not 0 <= self.spare_rows <= 64:
             raise ParameterError(f"mapping.spare_rows is {self.spare_rows}; permitted: 0 to 64")
         if self.output_fine and self.partial_sums == "digital":
@@ -204,6 +200,11 @@ class Mapping:
         """
         _check_choices(values, cls())
         return cls(**values)
+
+    @property
+    def finer(self) -> int:
+        """How many times finer log codes are than those of one unit."""
+        return math.gcd(self.product_finer, self.product_copies)
 
     def of(self, name: str) -> Mapping:
         """Return the mapping of one layer or block of products."""

@@ -95,7 +95,7 @@ class Chip:
     @property
     def log_bits(self) -> float:
         """Bits of a log code, of what the DAC of an exp unit takes."""
-        return CODE_BITS + math.log2(self.mapping.product_finer)
+        return CODE_BITS + math.log2(self.mapping.finer)
 
     @property
     def cores(self) -> int:
@@ -154,7 +154,7 @@ class Chip:
     @property
     def _widest_dac(self) -> int:
         """Growth of the DACs of a core; in those of log and exp units either may be the larger."""
-        finer = self.mapping.product_finer if self.multiplies else 1
+        finer = self.mapping.finer if self.multiplies else 1
         return max(self.dac_growth, finer)
 
     def tile_areas(self) -> dict[str, float]:

@@ -253,7 +253,7 @@ def _units(mapping: Mapping) -> ProductModel:
     """Return the log and exp units of a block of products, without noise."""
     return ProductModel.program(
         None, units=1, bits=mapping.output_bits, in_bits=mapping.input_bits,
-        copies=mapping.product_copies, finer=mapping.product_finer,
+        copies=mapping.product_copies, finer=mapping.finer,
     )  # fmt: skip
 
 

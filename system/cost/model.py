@@ -310,7 +310,7 @@ class NlDpe:
         part, found = self.components, self.product_figures(layer)
         chip = self.chip.of(layer)
         searches, copies, bits = layer.logs + layer.exps, chip.product_copies, chip.log_bits
-        driven = layer.logs * chip.dac_growth + layer.exps * chip.mapping.product_finer
+        driven = layer.logs * chip.dac_growth + layer.exps * chip.mapping.finer
         moved = layer.buffer_bits * bits / CODE_BITS
         adds = layer.adds + searches * (copies - 1)
         energy = {

@@ -18,11 +18,12 @@ from system.models.classifier import KINDS, Classifier
 from system.models.lenet import Lenet
 from system.models.llama import Llama, LlamaConfig
 from system.models.ops import Ops
-from system.networks import CALIBRATION_WINDOWS
 from system.quantization import Mapping
 from system.tokenizer import encode_texts, train_tokenizer, train_wordpiece
 from system.training import convnets, encoders, naf, networks, photos, pretraining, windows
 from system.training.kept import KeptTraining
+
+CALIBRATION_WINDOWS = 48  # of the small Llama
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ class LlamaAusten:
 
     def calibration(self, model: Llama, ops: Ops) -> object:
         """Run the calibration inputs."""
-        windows = evaluation.text_windows(self.tokens, 4 * CALIBRATION_WINDOWS)
+        windows = evaluation.text_windows(self.tokens, CALIBRATION_WINDOWS)
         return [model.forward(w[None, :-1], ops) for w in windows]
 
     def tune(

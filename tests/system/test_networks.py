@@ -9,7 +9,7 @@ import pytest
 from circuits.errors import CheckpointError, DataError, ParameterError
 from system.data import datasets
 from system.models.ops import FloatOps
-from system.networks import load_network, shipped
+from system.networks import excerpts, load_network, shipped
 
 LENET = "lenet-mnist-float"
 
@@ -82,3 +82,11 @@ def test_an_empty_test_set_is_refused(tmp_path):
     network = load_network(LENET, tile_rows=256, data=tmp_path)
     with pytest.raises(DataError, match="the test set is empty"):
         network.samples(5)
+
+
+def test_a_long_text_is_calibrated_on_all_over_and_a_short_one_whole():
+    text = "".join(chr(0x4E00 + i) for i in range(1000))
+    parts = excerpts(text, 4, 100)
+    assert [text.index(part) for part in parts] == [0, 300, 600, 900]
+    assert all(len(part) == 100 for part in parts)
+    assert excerpts(text, 4, 250) == [text]

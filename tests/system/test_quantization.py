@@ -165,3 +165,8 @@ def test_headroom_leaves_the_top_of_the_conductances_free():
     np.testing.assert_allclose(np.abs(w).max(axis=0), 0.75)
     np.testing.assert_allclose(w, 0.75 * plain, rtol=1e-6)  # float32
     np.testing.assert_allclose(w.T * scale[:, None], weight, atol=np.abs(weight).max() / 250)
+
+
+def test_log_codes_are_no_finer_than_their_units_allow():
+    found = [Mapping(product_copies=n, product_finer=4).finer for n in (1, 2, 3, 4, 6, 8)]
+    assert found == [1, 2, 1, 4, 2, 4]
