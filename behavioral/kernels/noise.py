@@ -168,7 +168,7 @@ def _quick_normals(key, first, table, words, out):
     for start in range(0, out.size, _FEW):
         stop, least = min(start + _FEW, out.size), _HIGHEST
         for c in range(start, stop):
-            least = min(least, parts[c] + _STRATUM)  # of the last stratum: wraps to below the first
+            least = min(least, np.uint32(parts[c] + _STRATUM))  # the last stratum wraps to 0
         if least >= _STRATUM + _STRATUM:
             continue
         for c in range(start, stop):
