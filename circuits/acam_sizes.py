@@ -33,6 +33,10 @@ class Acam:
         "pull-down current that defines the static threshold [A]", 1e-12, 1e-2
     )
     cell: str = text_key("circuit of the cell: 6t2m or 10t2m", "6t2m", written=False)
+    decision_noise_v: float = number_key(
+        "noise of a decision, sense amplifier and supplies, as rms voltage on the data line [V]",
+        0.0, 1.0, 0.0, written=False,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -28,12 +28,15 @@ class Conversion:
         Column outputs, times `gain`, at the two ends of the data line.
     values : (out,) float arrays
         Values of code 0 and of the top code.
+    part : int
+        Random stream of the noise on these lines.
     """
 
     unit: AcamUnit
     gain: Float
     line: Ends
     values: Ends
+    part: int = 0
 
     @cached_property
     def affine(self) -> Float:
@@ -41,6 +44,12 @@ class Conversion:
         low, high = self.line
         width = high - low
         return per_column(len(self.gain), self.gain / width, -low / width)
+
+    @cached_property
+    def span(self) -> Float:
+        """Column outputs (out,) that fill the data line."""
+        low, high = self.line
+        return np.asarray((high - low) / self.gain, np.float32)
 
     @cached_property
     def ends(self) -> Float:

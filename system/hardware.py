@@ -6,6 +6,7 @@ import zlib
 from dataclasses import dataclass
 
 from behavioral.crossbar import CrossbarModel
+from behavioral.decision import line_noise
 from behavioral.library import Library
 from behavioral.programming import Noise
 from behavioral.variation import acam_model
@@ -71,6 +72,7 @@ class Hardware:
         self.library = library
         self.crossbar = CrossbarModel(library)
         self.acam = acam_model(library, mapping.spare_rows)
+        self.line_noise = line_noise(library) / (self.acam.v_hi - self.acam.v_lo)
         self.mapping = mapping
         self.keep_devices = keep_devices
         self.tile_rows = library.technology.column.rows

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from behavioral.acam import AcamUnit
 from behavioral.acam_unit import add_codes
 from behavioral.array import ProgrammedArray
+from behavioral.decision import disturb
 from behavioral.stack import Stack
 from behavioral.threads import blocks, corner, in_place, room, run_all
 from system.calibration import Ranges, tiles
@@ -238,12 +239,17 @@ class AnalogLinear:
             return [Conversion(self.units[0], gain, line, out)]
         ends = zip(spec.tile_lo, spec.tile_hi, strict=True)
         found = [
-            Conversion(unit, gain, end, spec.coded(*end))
-            for unit, end in zip(self.units, ends, strict=False)
+            Conversion(unit, gain, end, spec.coded(*end), 1 + i)
+            for i, (unit, end) in enumerate(zip(self.units, ends, strict=False))
         ]
         if spec.activation is not None:
             found.append(Conversion(self.units[-1], np.ones_like(gain), line, out))
         return found
+
+    @property
+    def _line_noise(self) -> float:
+        """Noise on the data lines over their range; it differs from read to read."""
+        return self.hardware.line_noise if self.chip.noise == "per-read" else 0.0
 
     @cached_property
     def _ranged(self) -> RangedConversion | None:
@@ -252,7 +258,7 @@ class AnalogLinear:
             return None
         assert fine.inside is not None
         line, out = (fine.y_lo, fine.y_hi), (fine.out_lo, fine.out_hi)
-        own = Conversion(unit, fine.gain, line, out)
+        own = Conversion(unit, fine.gain, line, out, FINE_PART)
         return RangedConversion(self._conversions[0], own, fine.inside)
 
     def multiply(self, drive: Float, tile: int) -> Float:
@@ -337,8 +343,12 @@ class AnalogLinear:
         def fill(whole: Float, place: Place, first: list[int]) -> int:
             (rows, columns), seed, y = place, self._seeds[0], room(whole, place)
             stack.read_block(driven[rows], columns, seed=seed, first_sample=first[0], out=y)
-            conversion = self._ranged or self._conversions[0]
-            clipped = conversion.run(y, columns, whole, corner(place))
+            if self._line_noise:
+                clipped = self._convert_ranges(y, columns, first[0])
+                whole[place] = y
+            else:
+                conversion = self._ranged or self._conversions[0]
+                clipped = conversion.run(y, columns, whole, corner(place))
             if scale is not None:
                 whole[place] *= scale[rows]
             return clipped
@@ -367,30 +377,37 @@ class AnalogLinear:
             y = np.empty_like(out) if tile else out
             self._read(driven, tile, columns, first, y)
             if self.digital_sum:
-                clipped += self._convert(self._conversions[tile], y, columns)
+                clipped += self._convert(self._conversions[tile], y, columns, first)
             if tile:
                 out += y
         if not self.digital_sum:
-            return self._convert_ranges(out, columns)
+            return self._convert_ranges(out, columns, samples[0][1])
         if self.spec.activation is None:
             out += self.spec.bias[columns]
             return clipped
         ends = self.spec.y_lo[columns], self.spec.y_hi[columns]
         out[:] = fake_quantize(out, *ends, self.mapping.input_bits)
-        return clipped + self._convert(self._conversions[-1], out, columns)
+        return clipped + self._convert(self._conversions[-1], out, columns, samples[0][1])
 
-    def _convert_ranges(self, out: Float, columns: slice) -> int:
+    def _convert_ranges(self, out: Float, columns: slice, first: int) -> int:
         """Convert, and take the fine unit's codes where outputs lie in its range."""
         if self._ranged is None:
-            return self._convert(self._conversions[0], out, columns)
-        if self.together:
+            return self._convert(self._conversions[0], out, columns, first)
+        if self.together and not self._line_noise:
             return self._ranged.run(out, columns)
         y = out.copy()
-        clipped = self._convert(self._conversions[0], out, columns)
-        self._convert(self._ranged.fine, y, columns)  # what leaves the fine range is meant to
+        clipped = self._convert(self._conversions[0], out, columns, first)
+        self._convert(self._ranged.fine, y, columns, first)  # what leaves its range is meant to
         take_inside(out, y, self._ranged.inside, columns)
         return clipped
 
-    def _convert(self, conversion: Conversion, y: Float, columns: slice) -> int:
-        """Replace column outputs by values of codes; returns how many inputs were clipped."""
+    def _convert(self, conversion: Conversion, y: Float, columns: slice, first: int) -> int:
+        """Replace column outputs by values of codes; returns how many inputs were clipped.
+
+        `first` is the number of the first sample among all reads.
+        """
+        if self._line_noise:
+            seed = self.chip.stream(self.spec.name, conversion.part)
+            deviation = conversion.span[columns] * np.float32(self._line_noise)
+            disturb(y, deviation, seed, columns.start, first)
         return conversion.run(y, columns)

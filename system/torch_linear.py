@@ -16,6 +16,7 @@ import torch
 
 from behavioral.acam import AcamUnit
 from behavioral.array import ProgrammedArray
+from behavioral.decision import line_seed
 from behavioral.kernels import noise as kernels
 from behavioral.noise import panel_key, quantiles
 from behavioral.spread import Spread
@@ -88,7 +89,7 @@ class TorchLinear(AnalogLinear):
                 y += self._noise(variance, self._seeds[0], first[0] + rows.start)
             return y
 
-        self._convert_rows(out, product)
+        self._convert_rows(out, product, first[0])
         return out if scale is None else out * scale
 
     def _convert_sum(self, driven: list[Float]) -> Float:
@@ -106,7 +107,7 @@ class TorchLinear(AnalogLinear):
                 parts[0] += more
             return parts[0]
 
-        self._convert_rows(out, product)
+        self._convert_rows(out, product, first[0])
         return out
 
     def _read_tile(self, tile: int, driven: Tensor, first: int) -> Tensor:
@@ -133,16 +134,19 @@ class TorchLinear(AnalogLinear):
             parts = torch.cat([parts, shared[:, None]], dim=1)
         return parts @ self._on_device(f"spread{tile}", lambda: spread.matrix)
 
-    def _convert_rows(self, out: Float, product: Callable[[slice], Tensor]) -> None:
-        """Fill `out` with converted products, some rows at a time; counts the clipped."""
+    def _convert_rows(self, out: Float, product: Callable[[slice], Tensor], first: int) -> None:
+        """Fill `out` with converted products, some rows at a time; counts the clipped.
+
+        `first` is the number of the first row among all reads.
+        """
         clipped, ranged = 0, self._ranged
         for low in range(0, len(out), BLOCK):
             rows = slice(low, min(low + BLOCK, len(out)))
             y = product(rows)
-            values, outside = self._convert_on("wide", self._conversions[0], y)
+            values, outside = self._convert_on("wide", self._conversions[0], y, first + low)
             clipped += outside
             if ranged is not None:
-                fine, _ = self._convert_on("fine", ranged.fine, y)
+                fine, _ = self._convert_on("fine", ranged.fine, y, first + low)
                 least, most = self._on_device("inside", lambda: np.stack(ranged.inside))
                 values = torch.where((values > least) & (values < most), fine, values)
             out[rows] = values.cpu().numpy()
@@ -151,9 +155,16 @@ class TorchLinear(AnalogLinear):
         if self.spec.activation not in FLAT_ABOVE:
             counters.clipped += clipped
 
-    def _convert_on(self, name: str, conversion: Conversion, y: Tensor) -> tuple[Tensor, int]:
-        """Do `behavioral.kernels.conversion.convert`; returns values and the number clipped."""
+    def _convert_on(
+        self, name: str, conversion: Conversion, y: Tensor, first: int
+    ) -> tuple[Tensor, int]:
+        """Do `AnalogLinear._convert`; returns values and the number clipped."""
         unit: AcamUnit = conversion.unit
+        if self._line_noise:
+            deviation = conversion.span * np.float32(self._line_noise)
+            square = self._on_device(f"{name}.line_noise", lambda: np.square(deviation))
+            seed = line_seed(self.chip.stream(self.spec.name, conversion.part))
+            y = y + self._noise(square.expand(len(y), -1), seed, first)
         scale, shift = self._on_device(f"{name}.line", lambda: conversion.affine)
         base, step = self._on_device(f"{name}.ends", lambda: conversion.ends)
         wide = np.int16 if unit.table.itemsize == 2 else np.uint8

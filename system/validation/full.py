@@ -149,7 +149,7 @@ class SpiceLinear(AnalogLinear):
         rows[:, self.tiles[tile]] = part
         return rows
 
-    def _convert(self, conversion: Conversion, y: Float, columns: slice) -> int:
+    def _convert(self, conversion: Conversion, y: Float, columns: slice, first: int) -> int:
         u, unit = np.clip(conversion.position(y, columns), 0.0, 1.0), conversion.unit
         column = np.broadcast_to(np.arange(columns.start, columns.stop), u.shape)
         pairs = np.stack([column.ravel().astype(np.float32), u.ravel()], axis=1)

@@ -95,8 +95,8 @@ class InjectedLinear(AnalogLinear):
             followed = self.columns[tile][columns]
             out -= self.measured.draw(followed, len(out), self.rng) * lsb(self)[columns]
 
-    def _convert(self, conversion: Conversion, y: Float, columns: slice) -> int:
-        clipped = super()._convert(conversion, y, columns)
+    def _convert(self, conversion: Conversion, y: Float, columns: slice, first: int) -> int:
+        clipped = super()._convert(conversion, y, columns, first)
         if self.measured is None:
             return clipped
         bottom, top = (end[columns] for end in conversion.values)

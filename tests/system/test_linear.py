@@ -284,9 +284,9 @@ def test_both_read_out_ranges_in_one_pass_are_one_after_the_other(real, activati
     y = y.astype(np.float32)
     y[5, 3] = np.nan
     one, two = y.copy(), y.copy()
-    clipped = layer._convert_ranges(one, slice(0, 12))
+    clipped = layer._convert_ranges(one, slice(0, 12), 0)
     layer.together = False
-    assert clipped == layer._convert_ranges(two, slice(0, 12)) > 300
+    assert clipped == layer._convert_ranges(two, slice(0, 12), 0) > 300
     np.testing.assert_array_equal(one, two)
 
 
