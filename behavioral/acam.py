@@ -16,6 +16,7 @@ from behavioral.acam_unit import (
     per_column,
     refuse_nan,
 )
+from behavioral.drift import Drift
 from behavioral.kernels import acam as kernels
 from behavioral.noise import NoiseLaw, generator, normal, stream_key
 from behavioral.overlap import Overlap
@@ -103,7 +104,8 @@ class AcamModel:
         volts = np.linspace(reach[:, 0], reach[:, -1], _INVERSE_POINTS, axis=1)
         inverse = [np.exp(np.interp(v, r, logs)) for v, r in zip(volts, reach, strict=True)]
         laws = (NoiseLaw.write(self.device), NoiseLaw.read(self.device))
-        write, read = (law.sigma(nodes).astype(np.float32) for law in laws)
+        write, read = (law.sigma(nodes) for law in laws)
+        drift = Drift.of(self.device)
         o = self.overlap or _NO_OVERLAP
         step = max(o.a_hi - o.a_lo, 1e-12) / (len(o.least) - 1)
         return kernels.Cell(
@@ -111,8 +113,9 @@ class AcamModel:
             inverse_start=volts[:, 0].astype(np.float32),
             inverse_gain=(1.0 / (volts[:, 1] - volts[:, 0])).astype(np.float32),
             forward=np.stack([th(np.log(nodes)) for th in forward]).astype(np.float32),
-            write=write,
-            read=read,
+            write=write.astype(np.float32),
+            read=np.hypot(read, drift.spread).astype(np.float32),
+            shift=np.float32(drift.shift),
             base=base,
             g_range=np.array(self.g_range, np.float32),
             v_range=np.array([self.v_lo, self.v_hi], np.float32),

@@ -15,6 +15,7 @@ from behavioral.array import ProgrammedArray
 from behavioral.cell import Cell
 from behavioral.correction import Correction, no_correction
 from behavioral.correction_fit import KINDS, Kind, fit
+from behavioral.drift import Drift
 from behavioral.first_order import mean_gain, squared_share
 from behavioral.kernels import crossbar as kernels
 from behavioral.noise import NoiseLaw, add_read_noise, generator, seed_path
@@ -85,6 +86,7 @@ class CrossbarModel:
         if np.size(library.readout.amplifier_offset_v):  # a transistor-level stage: measured
             self.rest = float(library.readout.amplifier_offset_v[0] / column.v_read_v)
         self.stuck_off_rate = device.stuck_off_rate
+        self.drift = Drift.of(device)
         self.write_law = NoiseLaw.write(device).scaled(noise_scale)
         self.read_law = NoiseLaw.read(device).scaled(noise_scale)
         data = getattr(library, "row_transfer", None)
@@ -114,7 +116,9 @@ class CrossbarModel:
         self.wires = Wires(*(x * self.span for x in (self.r_row_wire, self.r_wire, self.r_end)))
         tables = self.cell.programming_tables(self.write_law, self.read_law)
         low = np.float32(self.g_min / self.span)
-        self.programmer = Programmer(tables, self.span, low, self.wires, self.stuck_off_rate)
+        self.programmer = Programmer(
+            tables, self.span, low, self.wires, self.stuck_off_rate, self.drift
+        )
 
     def program(
         self,

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from behavioral.cell import ProgrammingTables
+from behavioral.drift import Drift
 from behavioral.kernels import ladder
 from behavioral.kernels import noise as kernels
 from behavioral.noise import quantiles, stream_key
@@ -101,6 +102,8 @@ class Programmer:
     wires : Wires
         Wire resistances, normalised.
     stuck_off_rate : float
+    drift : Drift
+        Of what has been verified.
     """
 
     tables: ProgrammingTables
@@ -108,6 +111,7 @@ class Programmer:
     g_min: np.float32
     wires: Wires
     stuck_off_rate: float
+    drift: Drift
 
     def transfer(self, g: Float32) -> Float32:
         """Return the share of each cell's current that reaches the read-out, (rows, cols)."""
@@ -146,7 +150,7 @@ class Programmer:
     def write(self, g: Float32, label: str, column: int, job: Job) -> Written:
         """Write one array to its target cell conductances."""
         tables, quiet = self.tables, job.noise == "none"
-        names = [f"{what}/{label}" for what in ("write", "read", "stuck")]
+        names = [f"{what}/{label}" for what in ("write", "read", "stuck", "drift")]
         keys = np.array([stream_key(job.seed, name) for name in names], np.uint64)
         device, written, read, deviation = (np.empty_like(g) for _ in range(4))
         with np.errstate(over="ignore"):  # 64-bit wrap-around is meant
@@ -158,6 +162,7 @@ class Programmer:
                 tables.steps,
                 tables.sigma_write * (not quiet),
                 tables.sigma_read * (not quiet),
+                np.array([self.drift.shift, self.drift.spread], np.float32) * (not quiet),
                 quantiles(),
                 keys,
                 0.0 if quiet else self.stuck_off_rate,

@@ -148,6 +148,18 @@ class Device(TomlFile):
     g_temperature_per_k: float = number_key(
         "relative change of a conductance per kelvin above 27 C [1/K]", -0.005, 0.005, 0.0
     )
+    drift_shift_s: float = number_key(
+        "mean shift of a conductance per unit of ln(time / 1 s) [S]", -1.0, 1.0, 0.0, written=False
+    )
+    drift_spread_s: float = number_key(
+        "standard deviation of its drift after 1 s [S]", 0.0, 1.0, 0.0, written=False
+    )
+    drift_spread_growth_s: float = number_key(
+        "growth of that per unit of ln(time / 1 s) [S]", 0.0, 1.0, 0.0, written=False
+    )
+    drift_time_s: float = number_key(
+        "time since programming; below 1 s nothing has drifted [s]", 0.0, 1e12, 0.0, written=False
+    )
 
     stanford: Stanford | None = section_key(Stanford, default=None)  # noqa: RUF009
     vteam: Vteam | None = section_key(Vteam, default=None)  # noqa: RUF009

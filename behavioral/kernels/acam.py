@@ -39,7 +39,9 @@ class Cell(NamedTuple):
     forward : (2, t) float32 array [V]
         Octave tables of the threshold voltage.
     write, read : (t,) float32 arrays [S]
-        Octave tables of the standard deviations of programming and read noise.
+        Octave tables of the standard deviations of programming noise, and of drift and read noise.
+    shift : float32
+        What a conductance has drifted since it was written, mean [S].
     base : int
         Octave index of the first entry.
     g_range : (2,) float32 array [S]
@@ -59,6 +61,7 @@ class Cell(NamedTuple):
     forward: Any
     write: Any
     read: Any
+    shift: Any
     base: Any
     g_range: Any
     v_range: Any
@@ -102,7 +105,8 @@ def _program_bound(v, wanted, side, cell, scale, normals, actual, g):  # type: i
         target = _line(inverse, (v[r] - start) * gain)
         noisy = target + scale * octave_lookup(write, base, target) * normals[r, side, 0]
         written = min(max(noisy, least), most)
-        final = written + scale * octave_lookup(read, base, written) * normals[r, side, 1]
+        spread = octave_lookup(read, base, written)
+        final = written + scale * (cell.shift + spread * normals[r, side, 1])
         g[r] = min(max(final, least), most)
         clipped += (written != noisy) | (g[r] != final)
         actual[r] = octave_lookup(forward, base, g[r])

@@ -180,8 +180,8 @@ def _quick_normals(key, first, table, words, out):
 
 @njit(cache=True, parallel=True)
 def write(
-    g, scale, to_rram, to_cell, grid, sigma_write, sigma_read, table, keys, stuck, column, frozen,
-    lowest, highest, device, written, read, deviation,
+    g, scale, to_rram, to_cell, grid, sigma_write, sigma_read, drift, table, keys, stuck, column,
+    frozen, lowest, highest, device, written, read, deviation,
 ):  # fmt: skip
     """Program devices to the cell conductances ``g``: draw write and read noise per device.
 
@@ -197,10 +197,12 @@ def write(
         Steps of these grids [S] and of the sqrt(G) grid of the noise tables [S^0.5].
     sigma_write, sigma_read : (n,) float32 array
         Noise over sqrt(G) [S].
+    drift : (2,) float32 array
+        Mean and standard deviation of what a device has drifted since it was verified [S].
     table : (4097,) float32 array
         Quantiles of the normal distribution, see :func:`add_noise`.
-    keys : (3,) uint64 array
-        Streams of write noise, read noise and stuck devices.
+    keys : (4,) uint64 array
+        Streams of write noise, read noise, stuck devices and drift.
     stuck : float
         Probability that a device is stuck at the lowest conductance.
     column : int
@@ -208,9 +210,9 @@ def write(
     frozen : bool
         Draw the read noise once (into ``read``); otherwise ``read`` equals ``written``.
     device : (rows, cols) float32 array
-        Receives the RRAM conductance [S], read noise included when frozen.
+        Receives the RRAM conductance [S], drifted, read noise included when frozen.
     written, read : (rows, cols) float32 array
-        Receive the cell conductance before and after read noise, normalised.
+        Receive the cell conductance as verified, and after drift and read noise, normalised.
     deviation : (rows, cols) float32 array
         Receives the per-read standard deviation of the cell conductance, normalised.
     """
@@ -220,6 +222,7 @@ def write(
         np.float32(scale / grid[0]), np.float32(1.0 / grid[1]), np.float32(1.0 / grid[2])
     )  # fmt: skip
     low, high = np.float32(lowest), np.float32(highest)
+    drifts = drift[0] != 0.0 or drift[1] != 0.0
     halves = (cols + 1) // 2
     for i in prange(rows):
         first = (np.uint64(i) << _S32) + np.uint64(column)
@@ -240,6 +243,15 @@ def write(
             written[i, c] = read[i, c] = x[c] * ratio * inverse
             sigma[c] = _lookup(sigma_read, math.sqrt(x[c]) * noise_step)
             deviation[i, c] = sigma[c] * _slope(to_cell, x[c] * rram_step) * inverse
+        if drifts:
+            _quick_normals(keys[3], first, table, words, normals)
+            for c in range(cols):
+                if stuck > 0.0 and _uniform(keys[2], first + np.uint64(c)) < stuck:
+                    continue
+                x[c] = min(max(x[c] + drift[0] + drift[1] * normals[c], low), high)
+                read[i, c] = x[c] * _lookup(to_cell, x[c] * rram_step) * inverse
+                sigma[c] = _lookup(sigma_read, math.sqrt(x[c]) * noise_step)
+                deviation[i, c] = sigma[c] * _slope(to_cell, x[c] * rram_step) * inverse
         if frozen:
             _quick_normals(keys[1], first, table, words, normals)
             for c in range(cols):

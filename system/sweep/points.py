@@ -27,6 +27,10 @@ AT_PROGRAMMING = (
     "read_noise_clip_s",
     "noise_floor_s",
     "stuck_off_rate",
+    "drift_shift_s",
+    "drift_spread_s",
+    "drift_spread_growth_s",
+    "drift_time_s",
 )
 
 

@@ -14,6 +14,7 @@ from circuits.parameters import Device
 from system.sweep.points import AT_PROGRAMMING
 from tests.behavioral.standin import make_library
 
+DRIFT = ("drift_shift_s", "drift_spread_s", "drift_spread_growth_s")
 # NL-DPE released code, constants 0.95/-1.86/2 uS and 0.98/-3.1/10 uS: G, write, read [uS]
 TABLE = [
     (0.01, 0.0020, 0.0005),
@@ -109,9 +110,9 @@ def _without_jit():
 def test_every_noise_key_moves_crossbars_and_acam_units(key):
     """No netlist knows them; together with tests/circuits/test_every_parameter.py: no dead key."""
     library = make_library()
-    value = {"noise_floor_s": 1e-6, "stuck_off_rate": 0.05}.get(key)
-    value = 0.9 * getattr(library.device, key) if value is None else value
-    devices = library.device, library.device.override({key: repr(value)})
+    old = library.device.override(dict.fromkeys(DRIFT, "1e-8") | {"drift_time_s": "10"})
+    value = {"noise_floor_s": 1e-6, "stuck_off_rate": 0.05}.get(key, 0.9 * getattr(old, key))
+    devices = old, old.override({key: repr(value)})
     libraries = [dataclasses.replace(library, device=device) for device in devices]
     w = np.linspace(-1, 1, 64, dtype=np.float32).reshape(8, 8)
     before, after = (CrossbarModel(one).program(w, seed=1).effective for one in libraries)

@@ -11,7 +11,7 @@ DEVICE, TECHNOLOGY = load_parameters("taox", "lp16")
 WITH_WIRE = Technology.from_toml("lp45")
 LABELS = ("name", "description", "source")
 # Used by the behavioural models, whose tests cover them; the circuits know no noise.
-NOISE = ("noise", "stuck")
+NOISE = ("noise", "stuck", "drift")
 # Used by the behavioural models too: tests/behavioral/test_row_wires.py.
 ROW_WIRES = ("r_row_wire_ohm_per_cell",)
 # Used when results are read, not in a netlist.
