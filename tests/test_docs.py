@@ -41,6 +41,7 @@ def test_every_document_stands_in_the_navigation_of_the_site():
     ("drawing", "circuits"),
     [
         ("acam", ("acam_6t2m", "match_line")),
+        ("acam_10t2m", ("acam_10t2m",)),
         ("acam_unit", ("acam_unit",)),
         ("column", ("column",)),
         ("driver", ("row_driver",)),

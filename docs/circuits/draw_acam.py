@@ -1,4 +1,4 @@
-"""Draws the 6T2M cell and its match lines: python docs/circuits/draw_acam.py."""
+"""Draws 6T2M cell, match lines and 10T2M cell: python docs/circuits/draw_acam.py."""
 
 from schematic import GATE, HEIGHT, Schematic
 
@@ -29,32 +29,51 @@ def draw_pull_down(s: Schematic, gate: tuple[float, float], name: str, line: flo
     return x
 
 
-def draw_lower(s: Schematic) -> None:
-    """Draw acam_lower from x = 0."""
-    s.frame((-0.1, 1.6), (7.2, 7.6), "xl: acam_lower")
-    x = draw_pull_down(s, draw_divider(s, 1.7, "m1", "n1"), "m2", ML)
-    s.wire((x, ML), (22.0, ML))
-    s.text((x + 0.2, ML + 0.35), "ml")
-
-
-def draw_upper(s: Schematic) -> None:
-    """Draw acam_upper right of it."""
-    s.frame((8.2, 1.6), (18.1, 7.6), "xu: acam_upper")
-    x, y = draw_divider(s, 10.0, "m3", "n2")
+def draw_inverter(
+    s: Schematic, end: tuple[float, float], high: str, low: str, node: str
+) -> tuple[float, float]:
+    """Draw an inverter behind the end of a node; return the end of its output."""
+    x, y = end
     s.wire((x, y - 0.9), (x, y + 0.9))
     s.dots((x, y))
     drain = x + GATE
-    s.transistor("p", (drain, y + 0.9 + HEIGHT / 2), "m4")
+    s.transistor("p", (drain, y + 0.9 + HEIGHT / 2), high)
     s.terminal((drain, y + 0.9 + HEIGHT / 2), "vdd", "top")
-    s.transistor("n", (drain, y - 0.9 + HEIGHT / 2), "m5")
+    s.transistor("n", (drain, y - 0.9 + HEIGHT / 2), low)
     s.ground((drain, y - 0.9 - HEIGHT / 2))
     s.wire((drain, y - 0.15), (drain, y + 0.15))
     s.dots((drain, y))
-    s.text((drain + 0.3, y + 0.35), "inv")
+    s.text((drain + 0.3, y + 0.35), node)
     s.wire((drain, y), (drain + 1.4, y))
-    end = draw_pull_down(s, (drain + 1.4, y), "m6", MLU)
-    s.wire((end, MLU), (22.0, MLU))
+    return (drain + 1.4, y)
+
+
+def draw_lower(s: Schematic, line: float, stop: float, buffered: bool = False) -> None:
+    """Draw acam_lower from x = 0, its line up to `stop`; of 10T2M two inverters buffer n1."""
+    end = draw_divider(s, 1.7, "m1", "n1")
+    if buffered:
+        end = draw_inverter(s, end, "m7", "m8", "inv")
+        end = draw_inverter(s, end, "m9", "m10", "buf")
+    x = draw_pull_down(s, end, "m2", line)
+    s.frame((-0.1, 1.6), (x + 1.33, 7.6), "xl: acam_lower")
+    s.wire((x, line), (stop, line))
+    s.text((x + 0.2, line + 0.35), "ml")
+
+
+def draw_upper(s: Schematic, left: float, stop: float) -> None:
+    """Draw acam_upper right of it."""
+    s.frame((left, 1.6), (left + 9.9, 7.6), "xu: acam_upper")
+    inverted = draw_inverter(s, draw_divider(s, left + 1.8, "m3", "n2"), "m4", "m5", "inv")
+    end = draw_pull_down(s, inverted, "m6", MLU)
+    s.wire((end, MLU), (stop, MLU))
     s.text((end + 0.2, MLU + 0.35), "mlu")
+
+
+def draw_data_line(s: Schematic, last: float) -> None:
+    """Draw the data line up to the gate of the last half."""
+    s.wire((-0.8, DL), (last - GATE, DL))
+    s.dots((1.7 - GATE, DL))
+    s.terminal((-0.8, DL), "d", "left")
 
 
 def draw_line(s: Schematic, y: float, name: str) -> None:
@@ -85,14 +104,12 @@ def draw_decision(s: Schematic) -> None:
     s.text((31.9, middle), "match")
 
 
-def main() -> None:
+def draw_row() -> None:
     """Draw a row: both halves of the cell, two match lines."""
     s = Schematic()
-    draw_lower(s)
-    draw_upper(s)
-    s.wire((-0.8, DL), (10.0 - GATE, DL))
-    s.dots((1.7 - GATE, DL))
-    s.terminal((-0.8, DL), "d", "left")
+    draw_lower(s, ML, 22.0)
+    draw_upper(s, 8.2, 22.0)
+    draw_data_line(s, 10.0)
     draw_line(s, ML, "xm")
     draw_line(s, MLU, "xmu")
     draw_decision(s)
@@ -104,6 +121,23 @@ def main() -> None:
     s.ground((11.0, ML - 0.4 - HEIGHT))
     s.text((11.3, ML - 2.2), "m = {idle_cells}")
     s.save("acam")
+
+
+def draw_10t2m() -> None:
+    """Draw the cell with a buffered lower half."""
+    s = Schematic()
+    draw_lower(s, MLU + 1.2, 25.0, buffered=True)
+    draw_upper(s, 13.7, 25.0)
+    draw_data_line(s, 15.5)
+    for y in (MLU + 1.2, MLU):
+        s.terminal((25.0, y), "")
+    s.save("acam_10t2m")
+
+
+def main() -> None:
+    """Draw a row of 6T2M cells, and the 10T2M cell."""
+    draw_row()
+    draw_10t2m()
 
 
 if __name__ == "__main__":
