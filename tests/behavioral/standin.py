@@ -119,6 +119,6 @@ def driven_library(ohms: float, offset: float = 0.0) -> Library:
     """Assemble the stand-in with such row drivers."""
     ideal = make_library()
     technology = ideal.technology.override({"driver.circuit": "string"})
-    parts = {name: getattr(ideal, name) for name in ("acam", "crossbar", "readout")}
-    data = row_transfer(ohms, offset)
-    return Library.from_tables(ideal.device, technology, row_transfer=data, **parts)
+    return dataclasses.replace(
+        ideal, technology=technology, row_transfer=row_transfer(ohms, offset)
+    )

@@ -32,7 +32,7 @@ def test_any_text_is_a_card_or_a_message(kind, text):
     assert read(kind, text) is None  # no text of 60 characters names all keys
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(st.sampled_from([Device, Technology]), st.data())
 def test_any_value_of_a_key_is_taken_whole_or_refused(kind, data):
     """What is taken survives writing and reading."""
@@ -44,7 +44,7 @@ def test_any_value_of_a_key_is_taken_whole_or_refused(kind, data):
     assert card is None or kind.from_text(card.to_toml()) == card
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(st.sampled_from([Device, Technology]), st.data())
 def test_a_broken_card_is_refused_in_words(kind, data):
     """Lines lost, doubled or swapped."""
