@@ -125,3 +125,29 @@ def test_settling_and_its_energy_grow_with_the_load(data):
 def test_replay_refuses_shapes_and_values_that_do_not_fit(g, v):
     with pytest.raises(ParameterError):
         crossbar.replay(DEVICE, TECHNOLOGY, g, v)
+
+
+def test_settling_energy_is_the_integral_taken_by_the_simulator(spice_cache):
+    """Reference: four rows at g_max by hand, a capacitor charged by the rows' power; 1 %."""
+    device, technology = load_parameters("taox", "lp16", ["column.rows=4"])
+    data = crossbar.characterize(device, technology, quick=True, checks=False, cache=spice_cache)
+    readout, column = technology.readout, technology.column
+    pole = readout.opamp_gain / (2 * np.pi * readout.opamp_gbw_hz * 1e3)
+    lines = ["energy by hand", cards_text(technology), "vwl wl 0 1.8", "vcm cm 0 0.3"]
+    lines.append("vin row cm pulse(0 0.2 0.1n 10p 10p 1 2)")
+    for r in range(4):
+        lines += [
+            f"b{r} row d{r} i=1.5e-4*0.4*sinh(v(row,d{r})/0.4)",
+            f"m{r} d{r} wl l{r} 0 n16lp w=300n l=16n",
+            f"rw{r} l{r} l{r + 1} {column.r_wire_ohm_per_cell}",
+            f"cw{r} l{r} 0 {column.c_wire_f_per_cell}",
+        ]
+    lines += ["rf l4 out 500", f"g1 0 p cm l4 {readout.opamp_gain / 1e3}", "r1 p 0 1k"]
+    lines += [f"c1 p 0 {pole}", "e1 o 0 p 0 1", "ro o out 50"]
+    lines += ["bq 0 q i=-v(row,cm)*i(vin)*1e6", "cq q 0 1n ic=0", "rq q 0 1e15"]
+    lines += [".options reltol=1e-5 gmin=1e-15", f".tran 1p {data.settle_s[-1] + 2e-10} 0 1p"]
+    found = batch.simulate("\n".join([*lines, ".end", ""]), ["time", "v(q)"])
+    end = np.interp(1e-10 + data.settle_s[-1], found["time"], found["v(q)"])
+    joules = (end - np.interp(1e-10, found["time"], found["v(q)"])) * 1e-9 / 1e6
+    assert data.settle_energy_j[-1] == pytest.approx(joules, rel=0.01)
+    assert (data.settle_energy_j > 0).all()
