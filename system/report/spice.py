@@ -175,8 +175,9 @@ def section(material: Material) -> Section | None:
         ]
         if failed:
             blocks.append(Notice(f"The gate does not hold for {', '.join(failed)}."))
-        figures = [error_figure(r, f"spice-{k}") for k, r in enumerate(material.replays)]
-        blocks.append(Gallery(tuple(figures)))
+        named = [(r, f"spice-{k}") for k, r in enumerate(material.replays) if r.points]
+        if named:  # blocks of products alone have no columns
+            blocks.append(Gallery(tuple(error_figure(*each) for each in named)))
     for replay in material.replays:
         blocks += [_layer_table(replay), _boundary_table(replay), _worst_listing(replay)]
     for simulation in material.simulations:
