@@ -15,7 +15,8 @@ from system.networks import load_network
 from system.quantization import Mapping
 from system.tokenizer import encode_texts, train_wordpiece
 from system.training import encoders, naf, networks
-from system.training.recipes import Plan, finetune
+from system.training.pipeline import finetune
+from system.training.recipes import Plan
 
 SMALL = encoders.BERT_TINY | {
     "vocab_size": 30, "hidden_size": 16, "intermediate_size": 24, "max_position_embeddings": 9,
