@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from behavioral.kernels import conversion as kernels
-from behavioral.threads import blocks, corner, run_all
+from behavioral.threads import blocks, in_place, run_all
 from circuits.errors import ParameterError
 
 SingleArray = NDArray[np.float32]
@@ -99,8 +99,9 @@ def convert(
     out = np.empty(y.shape, dtype)
 
     def fill(place: tuple[slice, slice]) -> int:
-        inputs = np.ascontiguousarray(y[place])
-        return convert_block(unit, inputs, place[1], line, ends, out, corner(place))
+        with in_place(out, place) as block:
+            inputs = np.ascontiguousarray(y[place])
+            return convert_block(unit, inputs, place[1], line, ends, block)
 
     clipped = sum(run_all(fill, blocks(*y.shape)))
     if clipped:
@@ -115,16 +116,14 @@ def convert_block(
     line: SingleArray,
     ends: SingleArray,
     out: NDArray[Any],
-    corner: tuple[int, int] = (0, 0),
 ) -> int:
     """Convert a contiguous block of some columns on this thread; returns how many were clipped.
 
-    `line` and `ends` are those of all columns. Values are written into `out`, which may be `y`,
-    from a corner on.
+    `line` and `ends` are those of all columns; `out` may be `y`.
     """
     table = unit.table if len(unit.table) == 1 else unit.table[columns]
     some = [np.ascontiguousarray(part[:, columns]) for part in (line, ends)]
-    return int(kernels.convert(table, y, some[0], unit.bottom, some[1], out, *corner))
+    return int(kernels.convert(table, y, some[0], unit.bottom, some[1], out))
 
 
 def per_column(columns: int, *values: ArrayLike) -> SingleArray:

@@ -52,24 +52,16 @@ def blocks(samples: int, columns: int) -> list[tuple[slice, slice]]:
     return [(part, panel) for panel in panels for part in parts]
 
 
-def corner(place: tuple[slice, slice]) -> tuple[int, int]:
-    """Return the first sample and column of a block."""
-    return place[0].start, place[1].start
-
-
-def room(whole: NDArray[Any], place: tuple[slice, slice]) -> NDArray[Any]:
-    """Return contiguous room for one block of an array: the block itself if it is contiguous."""
-    block = whole[place]
-    return block if block.flags.c_contiguous else np.empty(block.shape, block.dtype)
-
-
 @contextmanager
 def in_place(whole: NDArray[Any], place: tuple[slice, slice]) -> Iterator[NDArray[Any]]:
     """Give room for one block of an array, contiguous; it is copied in if it lies elsewhere."""
-    block = room(whole, place)
-    yield block
-    if block.base is None:
-        whole[place] = block
+    block = whole[place]
+    if block.flags.c_contiguous:
+        yield block
+    else:
+        room = np.empty(block.shape, block.dtype)
+        yield room
+        block[:] = room
 
 
 def run_all(

@@ -75,15 +75,9 @@ class Conversion:
         convert_block(self.unit, y, columns, self.affine, plain, out)
         return out.astype(np.int64)
 
-    def run(
-        self, y: Float, columns: slice, out: Float | None = None, corner: tuple[int, int] = (0, 0)
-    ) -> int:
-        """Replace column outputs y (n, some columns) by values; returns how many were clipped.
-
-        With `out`, values are written there, from a corner on.
-        """
-        into = y if out is None else out
-        return convert_block(self.unit, y, columns, self.affine, self.ends, into, corner)
+    def run(self, y: Float, columns: slice) -> int:
+        """Replace column outputs y (n, some columns) by values; returns how many were clipped."""
+        return convert_block(self.unit, y, columns, self.affine, self.ends, y)
 
 
 @dataclass(frozen=True)
@@ -123,16 +117,12 @@ class RangedConversion:
         sure = ((run + np.array([[1], [-1]])) / cells - shift) / scale
         return np.where(scale > 0, sure, [[np.inf], [-np.inf]]).astype(np.float32)
 
-    def run(
-        self, y: Float, columns: slice, out: Float | None = None, corner: tuple[int, int] = (0, 0)
-    ) -> int:
-        """Do `Conversion.run` for both."""
+    def run(self, y: Float, columns: slice) -> int:
+        """Replace column outputs y (n, some columns) by values; returns how many were clipped."""
         wide, fine = (
             unit.table if len(unit.table) == 1 else unit.table[columns]
             for unit in (self.wide.unit, self.fine.unit)
         )
         line, ends, inside, sure = (part[:, columns] for part in self._constants)
-        bottom, into = self.wide.unit.bottom, y if out is None else out
-        return int(
-            kernels.convert_ranges(wide, fine, y, line, bottom, ends, inside, sure, into, *corner)
-        )
+        bottom = self.wide.unit.bottom
+        return int(kernels.convert_ranges(wide, fine, y, line, bottom, ends, inside, sure))

@@ -13,7 +13,7 @@ from behavioral.acam_unit import add_codes
 from behavioral.array import ProgrammedArray
 from behavioral.decision import disturb
 from behavioral.stack import Stack
-from behavioral.threads import blocks, corner, in_place, room, run_all
+from behavioral.threads import blocks, in_place, run_all
 from system.calibration import Ranges, tiles
 from system.conversion import Conversion, RangedConversion
 from system.hardware import Chip, Hardware
@@ -341,16 +341,14 @@ class AnalogLinear:
         driven = stack.drive(self.hardware.crossbar, np.ascontiguousarray(drive))
 
         def fill(whole: Float, place: Place, first: list[int]) -> int:
-            (rows, columns), seed, y = place, self._seeds[0], room(whole, place)
-            stack.read_block(driven[rows], columns, seed=seed, first_sample=first[0], out=y)
-            if self._line_noise:
-                clipped = self._convert_ranges(y, columns, first[0])
-                whole[place] = y
-            else:
-                conversion = self._ranged or self._conversions[0]
-                clipped = conversion.run(y, columns, whole, corner(place))
-            if scale is not None:
-                whole[place] *= scale[rows]
+            (rows, columns), seed = place, self._seeds[0]
+            with in_place(whole, place) as out:
+                stack.read_block(
+                    driven[rows], columns, seed=seed, first_sample=first[0], out=out
+                )  # fmt: skip
+                clipped = self._convert_ranges(out, columns, first[0])
+                if scale is not None:
+                    out *= scale[rows]
             return clipped
 
         return self._convert_blocks(len(driven), fill)

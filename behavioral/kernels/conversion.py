@@ -6,9 +6,6 @@ from numba import njit
 _RUN = 256  # outputs that narrow units convert in one go
 _LINE = 64  # bytes of a line of the cache
 _TOGETHER = 128  # columns that wide ones convert, sample by sample
-_PANEL = 16  # columns whose tables stay in the second-level cache while many samples pass
-_STRIP = 8  # samples of a panel that one pass converts
-_MANY = 64  # samples from which panels pay
 
 
 @njit(cache=True, nogil=True)
@@ -21,12 +18,11 @@ def _fetch(entries):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _convert_runs(entries, cells, y, first, line, offset, bottom, ends, out, row, place):  # type: ignore[no-untyped-def]
+def _convert_runs(entries, cells, y, first, line, offset, bottom, ends, out):  # type: ignore[no-untyped-def]
     """Convert outputs from number ``first`` of every run (runs, size); returns the clipped.
 
-    ``line`` and ``ends`` are those of the outputs, ``offset`` is where the table of each starts;
-    values are written from ``out[row, place]`` on. One pass an operation: all but the look-up
-    vectorise.
+    ``line`` and ``ends`` are those of the outputs, ``offset`` is where the table of each starts.
+    One pass an operation: all but the look-up vectorise.
     """
     top, final, zero = np.float32(cells), np.uint32(cells - 1), np.float32(0.0)
     scale, shift, base, step = line[0], line[1], ends[0], ends[1]
@@ -35,9 +31,9 @@ def _convert_runs(entries, cells, y, first, line, offset, bottom, ends, out, row
     if y.shape[0] * _LINE > cells * entries.itemsize:
         code[0] = _fetch(entries)
     for b in range(y.shape[0]):
-        given, result = y[b, first : first + size], out[row + b, place : place + size]
+        row, result = y[b, first : first + size], out[b, first : first + size]
         for j in range(size):
-            t = (given[j] * scale[j] + shift[j]) * top
+            t = (row[j] * scale[j] + shift[j]) * top
             inside += (t >= bottom) & (t <= top)
             t = t if t > zero else zero
             t = t if t < top else top
@@ -50,36 +46,7 @@ def _convert_runs(entries, cells, y, first, line, offset, bottom, ends, out, row
 
 
 @njit(cache=True, nogil=True)
-def _convert_panel(entries, cells, y, first, line, bottom, ends, out, row, place):  # type: ignore[no-untyped-def]
-    """Do `_convert_runs` for every sample of ``_PANEL`` columns that have tables of their own."""
-    top, final, zero = np.float32(cells), np.uint32(cells - 1), np.float32(0.0)
-    scale, shift, base, step = line[0], line[1], ends[0], ends[1]
-    offset = np.arange(_PANEL).astype(np.uint32) * np.uint32(cells)
-    index, code = np.empty(_STRIP * _PANEL, np.uint32), np.empty(_STRIP * _PANEL, entries.dtype)
-    code[0], inside = _fetch(entries), np.int64(0)
-    for low in range(0, y.shape[0], _STRIP):
-        count, known = min(_STRIP, y.shape[0] - low), np.int32(0)
-        for b in range(count):
-            given, cell = y[low + b, first : first + _PANEL], index[b * _PANEL : (b + 1) * _PANEL]
-            for j in range(_PANEL):
-                t = (given[j] * scale[j] + shift[j]) * top
-                known += np.int32((t >= bottom) & (t <= top))
-                t = t if t > zero else zero
-                t = t if t < top else top
-                cell[j] = offset[j] + min(np.uint32(np.int32(t)), final)
-        inside += known
-        for k in range(count * _PANEL):
-            code[k] = entries[index[k]]
-        for b in range(count):
-            result = out[row + low + b, place : place + _PANEL]
-            found = code[b * _PANEL : (b + 1) * _PANEL]
-            for j in range(_PANEL):
-                result[j] = base[j] + step[j] * np.float32(found[j])
-    return y.shape[0] * _PANEL - inside
-
-
-@njit(cache=True, nogil=True)
-def convert(table, y, line, bottom, ends, out, row, column):  # type: ignore[no-untyped-def]
+def convert(table, y, line, bottom, ends, out):  # type: ignore[no-untyped-def]
     """Convert ``u = y * scale + shift`` through the step tables.
 
     Parameters
@@ -92,9 +59,7 @@ def convert(table, y, line, bottom, ends, out, row, column):  # type: ignore[no-
         Inputs below it count as clipped: 0, or -inf where the line is meant to saturate.
     ends : (2, columns) float32 array
         Base and step: what is emitted is ``base + step * code``.
-    out : (at least row + batch, at least column + columns) array
-        Receives the values, from ``out[row, column]`` on; may be ``y``.
-    row, column : int
+    out : (batch, columns) array, overwritten; may be ``y``.
 
     Returns
     -------
@@ -105,22 +70,14 @@ def convert(table, y, line, bottom, ends, out, row, column):  # type: ignore[no-
     cells, entries = table.shape[1], table.reshape(-1)
     stride = np.uint32(cells if table.shape[0] > 1 else 0)
     clipped = 0
-    if batch >= _MANY and stride and columns % _PANEL == 0:
-        for first in range(0, columns, _PANEL):
-            last = first + _PANEL
-            clipped += _convert_panel(
-                entries[first * cells : last * cells], cells, y, first, line[:, first:last].copy(),
-                bottom, ends[:, first:last].copy(), out, row, column + first,
-            )  # fmt: skip
-        return clipped
-    if columns > _TOGETHER or columns < out.shape[1]:  # tables of a group stay in the L2 cache
+    if columns > _TOGETHER:  # tables of a group of columns stay in the second-level cache
         for first in range(0, columns, _TOGETHER):
             last = min(first + _TOGETHER, columns)
             own = entries if stride == 0 else entries[first * cells : last * cells]
             offset = np.arange(last - first).astype(np.uint32) * stride
             clipped += _convert_runs(
                 own, cells, y, first, line[:, first:last].copy(), offset, bottom,
-                ends[:, first:last].copy(), out, row, column + first,
+                ends[:, first:last].copy(), out,
             )  # fmt: skip
         return clipped
     samples = min(max(1, _RUN // max(columns, 1)), max(batch, 1))  # of one run
@@ -134,12 +91,12 @@ def convert(table, y, line, bottom, ends, out, row, column):  # type: ignore[no-
     whole, rest = runs * samples, (batch - runs * samples) * columns
     clipped += _convert_runs(
         entries, cells, y[:whole].reshape(runs, size), 0, lines, offset, bottom, every,
-        out[row : row + whole].reshape(runs, size), 0, 0,
+        out[:whole].reshape(runs, size),
     )  # fmt: skip
     if rest:
         clipped += _convert_runs(
             entries, cells, y[whole:].reshape(1, rest), 0, lines, offset[:rest], bottom, every,
-            out[row + whole : row + batch].reshape(1, rest), 0, 0,
+            out[whole:].reshape(1, rest),
         )  # fmt: skip
     return clipped
 
@@ -175,13 +132,13 @@ def certain(table, base, step, low, high, middle, out):  # type: ignore[no-untyp
 
 
 @njit(cache=True, nogil=True)
-def convert_ranges(coarse, fine, y, line, bottom, ends, inside, sure, out, row, column):  # type: ignore[no-untyped-def]
+def convert_ranges(coarse, fine, y, line, bottom, ends, inside, sure):  # type: ignore[no-untyped-def]
     """Convert through fine tables, but where the value of the coarse ones is outside their range.
 
     Parameters
     ----------
     coarse, fine : (columns or 1, cells) unsigned arrays
-    y : (batch, columns) float32 array
+    y : (batch, columns) float32 array, overwritten
     line, ends : (4, columns) float32 arrays
         Scale and shift, base and step as in `convert`: of the coarse tables, of the fine ones.
     bottom : float32
@@ -190,8 +147,6 @@ def convert_ranges(coarse, fine, y, line, bottom, ends, inside, sure, out, row, 
         Values of the coarse tables between which the fine ones count.
     sure : (2, columns) float32 array
         Inputs between which they certainly do: the coarse tables are not asked.
-    out, row, column
-        As in `convert`.
 
     Returns
     -------
@@ -204,13 +159,12 @@ def convert_ranges(coarse, fine, y, line, bottom, ends, inside, sure, out, row, 
         clipped += _convert_group(
             coarse, fine, y, first, line[:, first:last].copy(), bottom,
             ends[:, first:last].copy(), inside[:, first:last].copy(), sure[:, first:last].copy(),
-            out, row, column + first,
         )  # fmt: skip
     return clipped
 
 
 @njit(cache=True, nogil=True)
-def _convert_group(coarse, fine, y, first, line, bottom, ends, inside, sure, out, row, place):  # type: ignore[no-untyped-def]
+def _convert_group(coarse, fine, y, first, line, bottom, ends, inside, sure):  # type: ignore[no-untyped-def]
     """Do `convert_ranges` for columns from number ``first`` on; one pass an operation."""
     size, cells, zero = line.shape[1], fine.shape[1], np.float32(0.0)
     top, final = np.float32(cells), np.uint32(cells - 1)
@@ -226,10 +180,10 @@ def _convert_group(coarse, fine, y, first, line, bottom, ends, inside, sure, out
         code[0] = _fetch(entries)
     clipped = 0
     for b in range(y.shape[0]):
-        given, known = y[b, first : first + size], 0
+        row, known = y[b, first : first + size], 0
         for j in range(size):
-            known += (given[j] > low[j]) & (given[j] < high[j])
-            t = (given[j] * scale[j] + shift[j]) * top
+            known += (row[j] > low[j]) & (row[j] < high[j])
+            t = (row[j] * scale[j] + shift[j]) * top
             t = t if t > zero else zero
             t = t if t < top else top
             index[j] = offset[j] + min(np.uint32(np.int32(t)), final)
@@ -239,16 +193,15 @@ def _convert_group(coarse, fine, y, first, line, bottom, ends, inside, sure, out
             value[j] = base[j] + step[j] * np.float32(code[j])
         if known < size:
             for j in range(size):
-                if not low[j] < given[j] < high[j]:
-                    cell, beyond = _coarse_cell(given[j], line[0, j], line[1, j], coarse, bottom)
+                if not low[j] < row[j] < high[j]:
+                    cell, beyond = _coarse_cell(row[j], line[0, j], line[1, j], coarse, bottom)
                     clipped += beyond
                     found = coarse[min(first + j, coarse.shape[0] - 1), cell]
                     wide = ends[0, j] + ends[1, j] * np.float32(found)
                     if not inside[0, j] < wide < inside[1, j]:
                         value[j] = wide
-        result = out[row + b, place : place + size]
         for j in range(size):
-            result[j] = value[j]
+            row[j] = value[j]
     return clipped
 
 
