@@ -89,7 +89,7 @@ class CrossbarModel:
         self.drift = Drift.of(device)
         self.write_law = NoiseLaw.write(device).scaled(noise_scale)
         self.read_law = NoiseLaw.read(device).scaled(noise_scale)
-        data = getattr(library, "row_transfer", None)
+        data = library.row_transfer
         self.row_transfer = None if data is None else RowTransfer(data, self.v_read)
         self.policy = policy
         self.clipped_inputs = 0
