@@ -23,7 +23,7 @@ from behavioral.products import ProductModel
 from circuits.unit_energy import UnitEnergy
 from system.calibration import Ranges
 from system.cost.conversion import ConversionEnergy, programmed_rows
-from system.cost.products import ProductFigures, ceilings, measure_products
+from system.cost.products import ProductFigures, measure_products
 from system.cost.spice import CellPower, settle_time
 from system.cost.workload import Attention
 from system.engine import layer_tensors
@@ -32,6 +32,7 @@ from system.linear import AnalogLinear
 from system.models.ops import Activation, Array, Cache, FloatOps, Mask
 from system.networks import Network
 from system.pieces import Pieces
+from system.product_levels import ceilings
 from system.quantization import Mapping
 
 Floats = NDArray[np.float64]

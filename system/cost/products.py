@@ -11,14 +11,13 @@ from behavioral.acam import AcamModel, AcamUnit, Windows
 from behavioral.log_units import exp_codes, log_codes
 from behavioral.noise import seed_path
 from behavioral.products import ProductModel
-from system.calibration import Ranges, peaks
 from system.cost.conversion import ConversionEnergy
 from system.models.ops import Array
+from system.product_levels import converted_levels
 
 Floats = NDArray[np.float64]
 
 UNITS = 16  # programmed units an energy is averaged over
-ROWS = 24  # rows of queries whose scores and products are formed
 
 
 @dataclass(frozen=True)
@@ -67,38 +66,6 @@ def measure_products(
     )
 
 
-def converted_levels(
-    operands: tuple[Array, ...], ceilings: tuple[Array, ...], model: ProductModel, last: int
-) -> tuple[Floats, Floats]:
-    """Return the DAC levels that log units (n,) and exp units (m,) of a block convert.
-
-    The log units' line is inverted: large magnitudes at level 0; so are attenuations of exp units.
-
-    Parameters
-    ----------
-    operands, ceilings, model : as in `measure_products`.
-    last : attenuation at level 0 of the exp units.
-    """
-    sample = _element_wise if len(operands) == 2 else _attention
-    magnitudes, sums = sample(operands, ceilings, model)
-    top = 2**model.in_bits - 1
-    logs = top - np.minimum(np.floor(magnitudes * top + 0.5), top)
-    return logs, last - np.minimum(sums, last)
-
-
-def ceilings(
-    ranges: Ranges, name: str, operands: tuple[Array, ...], margin: float
-) -> tuple[Array, ...]:
-    """Return the largest magnitude of each operand's code, per head or per channel."""
-    if len(operands) == 2:
-        size = operands[0].shape[-1]
-        return tuple(peaks(ranges, f"{name}.{k}", size, margin, shared=True) for k in "ab")
-    return tuple(
-        peaks(ranges, f"{name}.{k}", x.shape[1], margin)
-        for k, x in zip("qkv", operands, strict=True)
-    )
-
-
 def _programmed(
     model: ProductModel, acam: AcamModel, seed: tuple[int, ...], last: int
 ) -> tuple[list[AcamUnit], list[AcamUnit]]:
@@ -133,48 +100,3 @@ def _mean(energy: ConversionEnergy, unit: AcamUnit, u: Floats) -> float:
     levels, counts = np.unique(u, return_counts=True)
     curves = [energy.column(unit, k, levels) for k in range(UNITS)]
     return float(np.average(np.mean(curves, axis=0), weights=counts))
-
-
-def _element_wise(
-    operands: tuple[Array, ...], ceilings: tuple[Array, ...], model: ProductModel
-) -> tuple[Floats, Floats]:
-    """Return magnitudes over their ceilings, and the sums of attenuations of a * b."""
-    scaled = [x / ceiling for x, ceiling in zip(operands, ceilings, strict=True)]
-    codes = [model.encode(x, 1.0).code for x in scaled]
-    magnitudes = np.concatenate([np.abs(x).ravel() for x in scaled]).astype(np.float64)
-    return magnitudes, _sums(model, *codes)
-
-
-def _attention(
-    operands: tuple[Array, ...], ceilings: tuple[Array, ...], model: ProductModel
-) -> tuple[Floats, Floats]:
-    """Return the same of attention: q k^T, softmax and attention x V of some rows of queries."""
-    q, k, v = (x[0] for x in operands)  # (heads, T, D)
-    heads, time, size = q.shape
-    share = heads // len(k)
-    tops = [
-        np.broadcast_to(c[:, None], x.shape[:2]) for c, x in zip(ceilings, (q, k, v), strict=True)
-    ]
-    codes = [model.encode(x, top).code for x, top in zip((q, k), tops, strict=False)]
-    v_codes = model.encode(np.ascontiguousarray(v), tops[2], block=False).code
-    magnitudes = np.concatenate(
-        [(np.abs(x) / top[..., None]).ravel() for x, top in zip((q, k, v), tops, strict=True)]
-    ).astype(np.float64)
-    sums = []
-    for row in np.unique(np.linspace(0, heads * time - 1, ROWS).astype(np.int64)):
-        head, t = divmod(int(row), time)
-        group, seen = head // share, slice(0, t + 1)
-        score = k[group, seen] @ q[head, t] * size**-0.5
-        loss = np.floor((score.max() - score) / model.delta + 0.5)  # attenuation of each weight
-        sums.append(_sums(model, codes[0][head, t][None], codes[1][group, seen]))
-        sums.append(loss)
-        sums.append((loss[:, None] + _attenuation(model, v_codes[group, seen])).ravel())
-    return magnitudes, np.concatenate(sums)
-
-
-def _attenuation(model: ProductModel, code: NDArray[np.uint16]) -> Floats:
-    return np.asarray(code % model.section, dtype=np.float64)
-
-
-def _sums(model: ProductModel, a: NDArray[np.uint16], b: NDArray[np.uint16]) -> Floats:
-    return np.asarray((_attenuation(model, a) + _attenuation(model, b)).ravel())

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from behavioral.acam import AcamUnit
-from system.cost.products import ceilings, converted_levels
 from system.hardware import Hardware
+from system.product_levels import ceilings, converted_levels
 from system.validation.replay import CodeErrors, search_codes
 from system.validation.sampling import (
     POOL,
