@@ -148,7 +148,8 @@ class Study:
                 name, tile_rows=None, data=self.conditions.data, overrides=json.loads(choice)
             )
         sha256 = content_of(network)
-        return Model(sha256, network.metric, self.conditions.samples or default_samples(network))
+        wanted = self.conditions.samples or default_samples(network)
+        return Model(sha256, network.metric, len(network.samples(wanted)))  # a test set ends
 
     def _row(self, point: Point) -> Row:
         model = self.models[point.model]
