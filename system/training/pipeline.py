@@ -94,7 +94,8 @@ def _tune(recipe: Recipe, step: str, start: Path) -> tuple[Path, KeptTraining]:
         recipe.mapping, plan.seed, recipe.refresh,
     )  # fmt: skip
     if step == "crossbar":
-        exact = replace(plan.library, device=scaled(plan.library.device, 0.0))
+        card = replace(scaled(plan.library.device, 0.0), drift_time_s=0.0, stuck_off_rate=0.0)
+        exact = replace(plan.library, device=card)
         maker.hardware.acam = acam_model(exact, recipe.mapping.spare_rows)
     recipe.tune(parameters, maker, count, kept)
     return _save(recipe, parameters, name, step, count, kept), kept
