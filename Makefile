@@ -106,7 +106,7 @@ characterize: install  ## measure the default technology and device with ngspice
 .PHONY: test
 test: install-dev  ## the whole suite, ngspice required, at most 10 minutes
 	@echo "Running the tests on $(WORKERS) workers."
-	@$(TEST_ENVIRONMENT) $(BIN)/python -m pytest -n $(WORKERS) --benchmark-disable
+	@$(TEST_ENVIRONMENT) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --benchmark-disable
 
 .PHONY: test-nojit
 test-nojit: install-dev  ## the behavioural models again, with numba's compiler off

@@ -227,7 +227,7 @@ class ProductModel:
         if x.ndim < 2:
             raise ParameterError(f"x of shape {x.shape}: log codes have at least rows and k")
         rows = x.shape[:-1]
-        high = np.ascontiguousarray(np.broadcast_to(np.asarray(ceiling, np.float32), rows))
+        high = np.array(np.broadcast_to(np.asarray(ceiling, np.float32), rows), order="C")
         if not np.all((high > 0) & np.isfinite(high)):
             raise ParameterError("the ceiling of log codes must be positive and finite")
         code = np.empty(x.shape, np.uint16)

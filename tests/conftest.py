@@ -13,6 +13,22 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.fail("this test needs ngspice: apt-get install ngspice libngspice0", pytrace=False)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order tests for two workers that begin with a half each (`--dist worksteal`).
+
+    One compiles the kernels with the models' tests while the other simulates, and finds them in
+    numba's cache when its turn comes: a fresh clone compiles each kernel once.
+    """
+    tests, kinds = Path(__file__).parent, {"behavioral": 0, "system": 1, "circuits": 2}
+    order = [kinds.get(item.path.relative_to(tests).parts[0], 3) for item in items]
+    models, networks, circuits, whole = (
+        [item for item, kind in zip(items, order, strict=True) if kind == wanted]
+        for wanted in range(4)
+    )
+    room = max(0, len(items) // 2 - len(models))
+    items[:] = [*models, *networks[:room], *circuits, *whole, *networks[room:]]
+
+
 @pytest.fixture(scope="session")
 def spice_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a result cache of this test session, so that no test sees the user's results."""

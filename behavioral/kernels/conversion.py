@@ -6,6 +6,7 @@ from numba import njit
 _RUN = 256  # outputs that narrow units convert in one go
 _LINE = 64  # bytes of a line of the cache
 _TOGETHER = 128  # columns that wide ones convert, sample by sample
+_FIRST = np.int64(0)  # a plain 0 would be a type of its own, compiled twice
 
 
 @njit(cache=True, nogil=True)
@@ -74,7 +75,9 @@ def convert(table, y, line, bottom, ends, out):  # type: ignore[no-untyped-def]
         for first in range(0, columns, _TOGETHER):
             last = min(first + _TOGETHER, columns)
             own = entries if stride == 0 else entries[first * cells : last * cells]
-            offset = np.arange(last - first).astype(np.uint32) * stride
+            offset = np.empty(last - first, np.uint32)
+            for j in range(last - first):
+                offset[j] = np.uint32(j) * stride
             clipped += _convert_runs(
                 own, cells, y, first, line[:, first:last].copy(), offset, bottom,
                 ends[:, first:last].copy(), out,
@@ -86,16 +89,17 @@ def convert(table, y, line, bottom, ends, out):  # type: ignore[no-untyped-def]
     lines, every = np.empty((2, size), np.float32), np.empty((2, size), np.float32)
     for j in range(size):
         offset[j] = np.uint32(j % columns) * stride
-        lines[:, j], every[:, j] = line[:, j % columns], ends[:, j % columns]
+        for k in range(2):
+            lines[k, j], every[k, j] = line[k, j % columns], ends[k, j % columns]
     runs = batch // samples
     whole, rest = runs * samples, (batch - runs * samples) * columns
     clipped += _convert_runs(
-        entries, cells, y[:whole].reshape(runs, size), 0, lines, offset, bottom, every,
+        entries, cells, y[:whole].reshape(runs, size), _FIRST, lines, offset, bottom, every,
         out[:whole].reshape(runs, size),
     )  # fmt: skip
     if rest:
         clipped += _convert_runs(
-            entries, cells, y[whole:].reshape(1, rest), 0, lines, offset[:rest], bottom, every,
+            entries, cells, y[whole:].reshape(1, rest), _FIRST, lines, offset[:rest], bottom, every,
             out[whole:].reshape(1, rest),
         )  # fmt: skip
     return clipped
