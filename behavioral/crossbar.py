@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from behavioral.array import ProgrammedArray
 from behavioral.cell import Cell
+from behavioral.cell_mismatch import CellMismatch
 from behavioral.correction import Correction, no_correction
 from behavioral.correction_fit import KINDS, Kind, fit
 from behavioral.drift import Drift
@@ -91,6 +92,7 @@ class CrossbarModel:
         self.read_law = NoiseLaw.read(device).scaled(noise_scale)
         data = library.row_transfer
         self.row_transfer = None if data is None else RowTransfer(data, self.v_read)
+        self.mismatch = CellMismatch.of(library, self.cell, self.span)
         self.policy = policy
         self.clipped_inputs = 0
         self._check()
@@ -117,7 +119,7 @@ class CrossbarModel:
         tables = self.cell.programming_tables(self.write_law, self.read_law)
         low = np.float32(self.g_min / self.span)
         self.programmer = Programmer(
-            tables, self.span, low, self.wires, self.stuck_off_rate, self.drift
+            tables, self.span, low, self.wires, self.stuck_off_rate, self.drift, self.mismatch
         )
 
     def program(

@@ -76,6 +76,15 @@ _ENTRIES = {
         "settle_g": Entry("S", "mean cell conductance of the column", ("settle_g",)),
         "settle_s": Entry("s", "time to half an LSB", ("settle_g",)),
         "settle_energy_j": Entry("J", "energy of one column per product", ("settle_g",)),
+        "mismatch_g": Entry("S", "RRAM conductance of the mismatch", ("mismatch_g",)),
+        "mismatch_v_row": Entry("V", "row voltage of the mismatch", ("mismatch_v_row",)),
+        "mismatch_parts": Entry(
+            "1", "relative current for one sigma", ("mismatch_g", "mismatch_v_row")
+        ),
+        "monte_carlo_g": Entry("S", "RRAM conductance of the Monte-Carlo", ("monte_carlo_g",)),
+        "monte_carlo_change": Entry(
+            "1", "relative current of drawn cells, less 1", ("monte_carlo_g", "", "mismatch_v_row")
+        ),
     },
     "readout": {
         "r_input_ohm": Entry("ohm", "input resistance of the transimpedance stage", ()),

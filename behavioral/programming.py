@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from behavioral.cell import ProgrammingTables
+from behavioral.cell_mismatch import CellMismatch
 from behavioral.drift import Drift
 from behavioral.kernels import ladder
 from behavioral.kernels import noise as kernels
@@ -104,6 +105,8 @@ class Programmer:
     stuck_off_rate : float
     drift : Drift
         Of what has been verified.
+    mismatch : CellMismatch or None
+        Of the access transistors; ``device`` does not show it.
     """
 
     tables: ProgrammingTables
@@ -112,6 +115,7 @@ class Programmer:
     wires: Wires
     stuck_off_rate: float
     drift: Drift
+    mismatch: CellMismatch | None = None
 
     def transfer(self, g: Float32) -> Float32:
         """Return the share of each cell's current that reaches the read-out, (rows, cols)."""
@@ -175,6 +179,10 @@ class Programmer:
                 read,
                 deviation,
             )
+        if self.mismatch is not None:
+            factor = self.mismatch.factors(written, job.seed, label, column)
+            read *= factor
+            deviation *= factor
         z = self.transfer(read * job.gain)
         if job.noise == "per-read" and g.size:  # a cell's own current lifts its bit line
             mean = read.mean(axis=1, keepdims=True) * job.gain

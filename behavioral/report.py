@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from behavioral import panels
+from behavioral.cell_mismatch import current_sigma
 from behavioral.layout import circuits_of, describe
 from circuits.amplifier import AmplifierData
 from circuits.files import write_picture
@@ -58,8 +59,8 @@ def _describe_corner(technology: Technology) -> str:
 
 
 def _describe_mismatch(library: "Library") -> list[str]:
-    """Lines on the spread of the ACAM thresholds; none where it was not measured."""
-    acam, readout = library.acam, library.technology.readout
+    """Lines on the spread by mismatch; none where it was not measured."""
+    acam, crossbar, readout = library.acam, library.crossbar, library.technology.readout
     lsb = (readout.v_dl_hi_v - readout.v_dl_lo_v) / 256
     lines = ["", "spread of the ACAM thresholds by mismatch, one sigma (LSB: 8 bits)"]
     for k, g in enumerate(acam.mismatch_g):
@@ -68,7 +69,15 @@ def _describe_mismatch(library: "Library") -> list[str]:
             sigma = float(np.sqrt((getattr(acam, f"mismatch_{bound}_parts_v")[k] ** 2).sum()))
             texts.append(f"{bound} {sigma * 1e3:6.2f} mV {sigma / lsb:5.1f} LSB")
         lines.append(f"  {g * 1e6:10.4g} uS  " + "   ".join(texts))
-    return lines if np.size(acam.mismatch_g) else []
+    found = lines if np.size(acam.mismatch_g) else []
+    if np.size(crossbar.mismatch_g):
+        found += ["", "spread of crossbar cell currents by mismatch, one sigma; left if trimmed"]
+        kinds = (current_sigma(crossbar, trimmed=trimmed) for trimmed in (False, True))
+        found += [
+            f"  {g * 1e6:10.4g} uS  {100 * free:8.4f} %  {100 * left:8.4f} %"
+            for g, free, left in zip(crossbar.mismatch_g, *kinds, strict=True)
+        ]
+    return found
 
 
 def _describe(circuit: str, name: str, value: Any) -> str:

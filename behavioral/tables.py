@@ -61,7 +61,7 @@ class Tables:
                 device, technology, samples=samples, adaptive_lsb=adaptive_lsb, **options
             ),
             "crossbar": crossbar.characterize(
-                device, technology, adaptive_lsb=adaptive_lsb, **options
+                device, technology, samples=samples, adaptive_lsb=adaptive_lsb, **options
             ),
             "readout": readout.characterize(device, technology, **options),
         }

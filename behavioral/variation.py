@@ -1,4 +1,4 @@
-"""ACAM cells that differ from what programming assumes: mismatch, and another corner."""
+"""Cells that differ from what programming assumes: mismatch, and ACAM cells at another corner."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Variation:
     Attributes
     ----------
     mismatch : {"none", "open", "trimmed"}
-        Thresholds of the single cells differ. "open": a conductance is written, and the threshold
-        is where it falls. "trimmed": written until the cell's own threshold is right, as far as
-        the device's range reaches.
+        Transistors of the single cells differ. "open": a conductance is written, and the threshold
+        (the current of a crossbar cell, `behavioral.cell_mismatch`) is where it falls. "trimmed":
+        written until the cell's own is right, as far as the device's range reaches.
     programmed_for : Library or None
         Whose threshold curves and data line programming assumes; None: the library's own.
     """
@@ -48,7 +48,7 @@ class Variation:
 def vary(
     library: Library, mismatch: str = "none", programmed_for: Library | None = None
 ) -> Library:
-    """Return a library whose ACAM cells vary; arguments as in `Variation`."""
+    """Return a library whose cells vary; arguments as in `Variation`."""
     variation = Variation(mismatch, programmed_for)  # type: ignore[arg-type]
     return dataclasses.replace(library, variation=variation)
 

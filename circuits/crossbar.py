@@ -5,13 +5,13 @@ every row, and the last segment ends at the transimpedance stage's input.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from circuits import plan
+from circuits import cell_mismatch, plan
 from circuits.errors import ParameterError
 from circuits.netlist import chunks, column_models, number, render
 from circuits.parameters import Device, Technology
@@ -25,6 +25,10 @@ COLUMNS_PER_NETLIST = 4
 SAMPLES_PER_NETLIST = 64
 ADAPTIVE_START, ADAPTIVE_MOST = 6, 257  # conductances of the first round, and no more than
 SEED = 20  # of the held-out points; fixed, so that a library is the same every time
+
+
+def _empty() -> Floats:
+    return np.zeros(0)
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,14 @@ class CrossbarData:
     column_v : (s, rows) float array [V]
     column_current : (s, c) float array [A]
         Held-out whole columns, and the current into their read-out.
+    mismatch_g, mismatch_v_row : (p,), (m,) float arrays [S], [V]
+        RRAM conductances and row voltages of the spread of cell currents by mismatch.
+    mismatch_parts : (p, m, 2) float array
+        Relative change of the current for one standard deviation of the access transistor's
+        threshold and of its current factor.
+    monte_carlo_g : (c,) float array [S]
+    monte_carlo_change : (c, samples, m) float array
+        Relative change of the current in drawn cells.
     provenance : Provenance
     """
 
@@ -76,6 +88,11 @@ class CrossbarData:
     column_v: Floats
     column_current: Floats
     provenance: Provenance
+    mismatch_g: Floats = field(default_factory=_empty)
+    mismatch_v_row: Floats = field(default_factory=_empty)
+    mismatch_parts: Floats = field(default_factory=_empty)
+    monte_carlo_g: Floats = field(default_factory=_empty)
+    monte_carlo_change: Floats = field(default_factory=_empty)
 
 
 def characterize(
@@ -84,10 +101,11 @@ def characterize(
     *,
     quick: bool = False,
     checks: bool = True,
+    samples: int = 0,
     adaptive_lsb: float | None = None,
     **run_options: Any,
 ) -> CrossbarData:
-    """Measure the cell table, the settling and a held-out set of whole columns in ngspice.
+    """Measure the cell table, settling, mismatch and a held-out set of whole columns in ngspice.
 
     Parameters
     ----------
@@ -96,6 +114,8 @@ def characterize(
         A coarse plan of a few seconds, for tests and first looks.
     checks : bool
         Measure too what only checks the tables: cells off the grid, whole columns.
+    samples : int
+        Cells of a mismatch Monte-Carlo at each of three conductances.
     adaptive_lsb : float, optional
         Instead of a uniform conductance axis of the cell table, start with few and halve intervals
         whose middle misses the interpolated current by more than this, in 1/256 of the largest.
@@ -137,6 +157,9 @@ def characterize(
         column_g=column_g,
         column_v=column_v,
         column_current=bench.columns(column_g, column_v) if checks else none,
+        **cell_mismatch.characterize(
+            device, technology, samples=samples, log=bench.log, **run_options
+        ),
         provenance=bench.log.provenance(),
     )
 

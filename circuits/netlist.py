@@ -82,8 +82,12 @@ def cards_text(technology: Technology) -> str:
     return cards_at_corner(text.strip(), technology)
 
 
-def column_models(device: Device, technology: Technology) -> str:
-    """Return cards, parameters and subcircuits of the column and its transimpedance stage."""
+def column_models(device: Device, technology: Technology, *, draws: bool = False) -> str:
+    """Return cards, parameters and subcircuits of the column and its transimpedance stage.
+
+    With ``draws`` every access transistor takes a threshold shift ``vt1`` and a mobility factor
+    ``mu1`` of its own.
+    """
     column = technology.column
     values = {
         "v_word_line": column.v_word_line_v,
@@ -97,9 +101,13 @@ def column_models(device: Device, technology: Technology) -> str:
         "r_feedback": technology.readout.r_feedback_ohm,
     }
     wire = "r1 a b {r_wire}" if column.r_wire_ohm_per_cell >= R_WIRE_LEAST else "v1 a b 0"
+    drawn = {
+        "draws": " vt1=0 mu1=1" if draws else "",
+        "drawn": " delvto={vt1} mulu0={mu1}" if draws else "",
+    }
     parts = [
         _rram(device, technology, values),
-        render("column", nmos=technology.cards.nmos, wire=wire),
+        render("column", nmos=technology.cards.nmos, wire=wire, **drawn),
         _readout_text(technology),
         cards_text(technology),
     ]

@@ -61,7 +61,7 @@ def add_corner(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     group.add_argument(
         "--monte-carlo", type=count, default=0, metavar="N",
-        help="simulate the mismatch of N ACAM cells at each of three conductances",
+        help="simulate the mismatch of N ACAM and N crossbar cells at each of three conductances",
     )  # fmt: skip
 
 
