@@ -108,7 +108,7 @@ def _without_jit():
 
 @pytest.mark.parametrize("key", AT_PROGRAMMING)
 def test_every_noise_key_moves_crossbars_and_acam_units(key):
-    """No netlist knows them; together with tests/circuits/test_every_parameter.py: no dead key."""
+    """No netlist knows them; together with tests/test_every_parameter.py: no dead key."""
     library = make_library()
     old = library.device.override(dict.fromkeys(DRIFT, "1e-8") | {"drift_time_s": "10"})
     value = {"noise_floor_s": 1e-6, "stuck_off_rate": 0.05}.get(key, 0.9 * getattr(old, key))
