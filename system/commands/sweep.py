@@ -17,11 +17,11 @@ KEYS = """keys of --over:
   noise-scale              factor of all device noise; crossbar-noise, acam-noise: of one part
   stuck                    share of devices stuck off; crossbar-stuck, acam-stuck: of one part
   wire-ohm, rows           bit-line resistance per cell, cells on a bit line
-  g-max, temperature-c     largest conductance [S], temperature [Celsius]
+  g-max, temperature       largest conductance [S], temperature [Celsius]
   mode                     float, quantized, ideal-analog, noisy
   map.KEY                  any choice of the mapping, as in --map
-  any key of the cards     as in characterize --set, for example acam.t_sense_s
-values: 6,7,8 or 4..9 (whole numbers) or 0.5..2:4 (four, evenly spaced)
+  any key of the cards     as in characterize --set, for example corner, acam.t_sense_s
+values: 6,7,8 or 4..9 (whole numbers), 0.5..2 (round steps) or 0.5..2:4 (four, evenly spaced)
 
 Points that change a circuit are characterised with ngspice; noise, stuck devices and mapping
 need none. Finished points stay in the run directory: the same command again goes on."""

@@ -23,6 +23,7 @@ from circuits.units import parse_number
 from system.quantization import Mapping
 
 LONGEST_RANGE = 64  # points of a range of whole numbers without a count
+ROUND_RANGE = (4, 12)  # points of any other without one: as few as round steps give
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Alias:
     label: str
 
 
+TEMPERATURE = Alias(("technology.temperature_c",), "temperature_c", "temperature [Celsius]")
 ALIASES = {
     "bits": Alias(
         ("map.input_bits", "map.output_bits", "map.weight_bits"), "bits",
@@ -63,9 +65,8 @@ ALIASES = {
     ),
     "rows": Alias(("technology.column.rows",), "rows", "rows of a column"),
     "g-max": Alias(("device.g_max_s",), "g_max_s", "g_max [S]"),
-    "temperature-c": Alias(
-        ("technology.temperature_c",), "temperature_c", "temperature [Celsius]"
-    ),
+    "temperature-c": TEMPERATURE,
+    "temperature": TEMPERATURE,
     "mode": Alias(("mode",), "mode", "mode"),
 }  # fmt: skip
 
@@ -198,20 +199,35 @@ def _read_values(key: str, text: str) -> list[str]:
 
 
 def _read_range(key: str, text: str) -> list[str]:
-    """Return the values of "0.5..2:4" (four, evenly spaced) or "4..9" (whole numbers)."""
+    """Return the values of "0.5..2:4" (four, evenly spaced), "4..9" or "0..0.05" (round steps)."""
     form = re.fullmatch(r"(.+?)\.\.(.+?)(?::(\d+))?", text)
     if form is None:
         raise ParameterError(f"--over {key}={text}: write a range as 4..9 or 0.5..2:4")
     low, high = parse_number(form[1]), parse_number(form[2])
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise ParameterError(f"--over {key}={text}: a range goes from a number to a larger one")
-    if form[3] is None:
-        if low % 1 or high % 1 or high - low >= LONGEST_RANGE:
-            raise ParameterError(
-                f"--over {key}={text}: how many values? For example {text}:4; without a count: "
-                f"whole numbers, at most {LONGEST_RANGE}"
-            )
-        return [f"{k}" for k in range(int(low), int(high) + 1)]
-    if not 2 <= int(form[3]) <= 1000:
-        raise ParameterError(f"--over {key}={text}: {form[3]} values; permitted: 2 to 1000")
-    return [f"{value:.12g}" for value in np.linspace(low, high, int(form[3]))]
+    count = int(form[3]) if form[3] is not None else _natural_count(low, high)
+    if count is None:
+        raise ParameterError(
+            f"--over {key}={text}: how many values? For example {text}:4; without a count: whole "
+            f"numbers, at most {LONGEST_RANGE}, or {ROUND_RANGE[0]} to {ROUND_RANGE[1]} round steps"
+        )
+    if not 2 <= count <= 1000:
+        raise ParameterError(f"--over {key}={text}: {count} values; permitted: 2 to 1000")
+    return [f"{value:.12g}" for value in np.linspace(low, high, count)]
+
+
+def _natural_count(low: float, high: float) -> int | None:
+    """Return how many whole numbers, or else steps of 1, 2 or 5 tens, a range has; None: too many.
+
+    0.5..2 goes in steps of 0.5, 0..0.05 in steps of 0.01.
+    """
+    width = high - low
+    if not (low % 1 or high % 1):
+        return int(width) + 1 if width < LONGEST_RANGE else None
+    ten = 10.0 ** math.floor(math.log10(width))
+    for step in (5 * ten, 2 * ten, ten, ten / 2, ten / 5, ten / 10):
+        count = round(width / step) + 1
+        if ROUND_RANGE[0] <= count and abs(width / step - (count - 1)) < 1e-6:
+            return count if count <= ROUND_RANGE[1] else None
+    return None
