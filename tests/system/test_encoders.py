@@ -14,7 +14,7 @@ from system.models.ops import FloatOps
 from system.networks import load_network
 from system.quantization import Mapping
 from system.tokenizer import encode_texts, train_wordpiece
-from system.training import encoders, naf, networks
+from system.training import encoders, metrics, naf, networks
 from system.training.pipeline import finetune
 from system.training.recipes import Plan
 
@@ -90,11 +90,13 @@ def test_wordpiece_marks_texts_and_comes_out_the_same_again():
     assert tokenizer.decode(tokens[0][:5].tolist()) == "a good film"
 
 
-def test_the_sentence_classifier_is_written_and_read_back(library, tmp_path):
+def test_the_sentence_classifier_is_written_and_read_back(library, tmp_path, monkeypatch):
+    monkeypatch.setattr(metrics, "CHIPS", 1)
     rows = [f"film {i} was {word}\t{int(word == 'good')}" for i in range(40) for word in WORDS]
     for name in ("train.tsv", "dev.tsv"):
         (tmp_path / name).write_text("\n".join(["sentence\tlabel", *rows]))
-    finetune("bert-tiny-rt", ["float", "naf"], Plan(tmp_path, library, 5, 1, 1, data=tmp_path))
+    plan = Plan(tmp_path, library, 5, 1, 1, data=tmp_path, samples=8)
+    finetune("bert-tiny-rt", ["float", "naf"], plan)
     network = load_network(str(tmp_path / "bert-tiny-rt"), tile_rows=256, data=tmp_path)
     assert network.metric == "accuracy"
     assert 0 <= evaluate(network, library, mode="noisy", samples=8).mean <= 1

@@ -14,7 +14,15 @@ from system.commands.main import main  # noqa: E402
 from system.models.bert import Bert, BertConfig  # noqa: E402
 from system.models.llama import Llama, LlamaConfig  # noqa: E402
 from system.quantization import Mapping  # noqa: E402
-from system.training import convnets, heads, naf, networks, photos  # noqa: E402
+from system.training import (  # noqa: E402
+    convnets,
+    heads,
+    metrics,
+    naf,
+    networks,
+    photos,
+    recipes,
+)
 from system.training.kept import KeptTraining  # noqa: E402
 from tests.behavioral.standin import make_library  # noqa: E402
 from tests.system.tiny_llama import CONFIG  # noqa: E402
@@ -101,6 +109,8 @@ def test_finetune_goes_on_step_by_step(quick_library, tmp_path, monkeypatch, cap
         return main(["finetune", "lenet-mnist", "--library", str(quick_library), *words])
 
     monkeypatch.setattr(KeptTraining, "is_due", lambda *_: True)
+    monkeypatch.setattr(recipes, "CALIBRATION_IMAGES", 64)
+    monkeypatch.setattr(metrics, "CHIPS", 1)
     save, saved = KeptTraining.save, []
 
     def stopping(self, done, state):
