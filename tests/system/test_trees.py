@@ -19,6 +19,7 @@ from system.training.trees import fit_windows
         ("gelu", (-8.0, 8.0), True, 132),
         ("gelu", (-8.0, 8.0), False, 260),
         ("silu", (-10.0, 10.0), True, 132),
+        ("silu", (-12.0, 12.0), False, 261),
     ],
 )
 def test_trees_have_the_published_rows_where_the_exact_windows_are(name, x_range, gray, rows):
