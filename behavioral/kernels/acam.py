@@ -89,27 +89,50 @@ def _plane(table, row, column):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _program_bound(v, wanted, side, cell, scale, normals, actual, g):  # type: ignore[no-untyped-def]
-    """Send one bound of all rows through the device: thresholds [V] in, actual ones out.
+def _aim(v, wanted, side, cell, scale, aim):  # type: ignore[no-untyped-def]
+    """Turn the thresholds [V] of one bound into targets [S], deviations of a write [S], scales.
 
-    Rows whose bound ``wanted`` [u] is outside (0, 1) have no device. Returns the devices clipped.
+    Rows whose bound ``wanted`` [u] is outside (0, 1) have no device, and no noise.
     """
-    inverse, forward, write, read = cell.inverse[side], cell.forward[side], cell.write, cell.read
-    start, gain, base = cell.inverse_start[side], cell.inverse_gain[side], cell.base
-    least, most = cell.g_range[0], cell.g_range[1]
-    clipped = 0
+    inverse = cell.inverse[side]
+    start, gain = cell.inverse_start[side], cell.inverse_gain[side]
     for r in range(v.size):
-        if not np.float32(0.0) < wanted[r] < np.float32(1.0):
-            g[r] = np.float32(0.0)
-            continue
-        target = _line(inverse, (v[r] - start) * gain)
-        noisy = target + scale * octave_lookup(write, base, target) * normals[r, side, 0]
-        written = min(max(noisy, least), most)
-        spread = octave_lookup(read, base, written)
-        final = written + scale * (cell.shift + spread * normals[r, side, 1])
+        inside = np.float32(0.0) < wanted[r] < np.float32(1.0)
+        aim[0, r] = _line(inverse, (v[r] - start) * gain) if inside else cell.g_range[0]
+        aim[2, r] = scale if inside else np.float32(0.0)
+        aim[1, r] = aim[2, r] * octave_lookup(cell.write, cell.base, aim[0, r])
+
+
+@njit(cache=True, nogil=True)
+def _octave_lookups(table, base, g, out):  # type: ignore[no-untyped-def]
+    """Look up every conductance; `octave_lookup` without a branch or a call in its loop."""
+    words = g.view(np.int32)
+    for r in range(g.size):
+        word = words[r]
+        cell = (word >> _SHIFT) - base
+        part = np.float32(word & 0xFFFF) * _FRACTION
+        out[r] = table[cell] + part * (table[cell + 1] - table[cell])
+
+
+@njit(cache=True, nogil=True)
+def _program_bound(aim, side, cell, normals, actual, g):  # type: ignore[no-untyped-def]
+    """Send one bound of all rows through the device: actual thresholds [V] out.
+
+    One pass an operation, so that they vectorise. Returns the devices clipped.
+    """
+    least, most, base = cell.g_range[0], cell.g_range[1], np.int32(cell.base)
+    target, deviation, scale = aim[0], aim[1], aim[2]
+    noisy, written, spread = np.empty_like(g), np.empty_like(g), np.empty_like(g)
+    clipped = 0
+    for r in range(g.size):
+        noisy[r] = target[r] + deviation[r] * normals[r, side, 0]
+        written[r] = min(max(noisy[r], least), most)
+    _octave_lookups(cell.read, base, written, spread)
+    for r in range(g.size):
+        final = written[r] + scale[r] * (cell.shift + spread[r] * normals[r, side, 1])
         g[r] = min(max(final, least), most)
-        clipped += (written != noisy) | (g[r] != final)
-        actual[r] = octave_lookup(forward, base, g[r])
+        clipped += (written[r] != noisy[r]) | (g[r] != final)
+    _octave_lookups(cell.forward[side], base, g, actual)
     return clipped
 
 
@@ -150,26 +173,36 @@ def _narrow(a, b, lo, hi, axis, least, narrow):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _program_column(lo, hi, cell, scale, normals, stuck, actual, g):  # type: ignore[no-untyped-def]
+def _aim_column(lo, hi, cell, scale, aim):  # type: ignore[no-untyped-def]
+    """Find what the devices of all rows (2, 3, rows) are programmed to; see `_aim`."""
+    v_lo, span = cell.v_range[0], cell.v_range[1] - cell.v_range[0]
+    a, b = v_lo + lo * span, v_lo + hi * span
+    if cell.overlap_axis[3] > np.float32(0.0):
+        _widen(a, b, lo, hi, cell.overlap_axis, cell.widen)
+    _aim(a, lo, 0, cell, scale, aim[0])
+    _aim(b, hi, 1, cell, scale, aim[1])
+
+
+@njit(cache=True, nogil=True)
+def _program_column(lo, hi, aim, cell, normals, stuck, actual, g):  # type: ignore[no-untyped-def]
     """Program the rows of one column; see `program`."""
     zero, one = np.float32(0.0), np.float32(1.0)
     v_lo, span = cell.v_range[0], cell.v_range[1] - cell.v_range[0]
-    overlap = cell.overlap_axis[3] > zero
-    a, b = v_lo + lo * span, v_lo + hi * span
-    if overlap:
-        _widen(a, b, lo, hi, cell.overlap_axis, cell.widen)
-    clipped = _program_bound(a, lo, 0, cell, scale, normals, a, g[0])
-    clipped += _program_bound(b, hi, 1, cell, scale, normals, b, g[1])
-    if overlap:
+    a, b = actual[0], actual[1]
+    clipped = _program_bound(aim[0], 0, cell, normals, a, g[0])
+    clipped += _program_bound(aim[1], 1, cell, normals, b, g[1])
+    if cell.overlap_axis[3] > zero:
         _narrow(a, b, lo, hi, cell.overlap_axis, cell.least, cell.narrow)
     for r in range(lo.size):
         low_open, high_open = lo[r] <= zero, hi[r] >= one
-        actual[0, r] = -np.inf if low_open else (a[r] - v_lo) / span
-        actual[1, r] = np.inf if high_open else (b[r] - v_lo) / span
+        a[r] = -np.inf if low_open else (a[r] - v_lo) / span
+        b[r] = np.inf if high_open else (b[r] - v_lo) / span
         dead = lo[r] >= hi[r] or lo[r] >= one or hi[r] <= zero
         if dead or (stuck[r, 0] and not low_open) or (stuck[r, 1] and not high_open):
-            actual[0, r], actual[1, r] = np.inf, -np.inf
+            a[r], b[r] = np.inf, -np.inf
             g[0, r], g[1, r] = zero, zero
+        g[0, r] = zero if low_open else g[0, r]
+        g[1, r] = zero if high_open else g[1, r]
     return clipped
 
 
@@ -196,11 +229,14 @@ def program(lo, hi, cell, scale, normals, stuck, actual, g):  # type: ignore[no-
     clipped : int
         Devices whose noisy conductance left the characterised range.
     """
-    clipped = 0
+    clipped, sources = 0, lo.shape[0]
+    aims = np.empty((sources, 2, 3, lo.shape[1]), np.float32)
+    for k in prange(sources):
+        _aim_column(lo[k], hi[k], cell, scale, aims[k])
     for j in prange(actual.shape[1]):
-        source = min(np.int64(j), lo.shape[0] - 1)  # a parallel index is unsigned
+        k = min(np.int64(j), sources - 1)  # a parallel index is unsigned
         clipped += _program_column(
-            lo[source], hi[source], cell, scale, normals[j], stuck[j], actual[:, j], g[:, j]
+            lo[k], hi[k], aims[k], cell, normals[j], stuck[j], actual[:, j], g[:, j]
         )
     return clipped
 
