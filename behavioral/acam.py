@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ SingleArray = NDArray[np.float32]
 Seed = int | tuple[int, ...]
 
 _INVERSE_POINTS = 4096  # data-line positions of the inverse threshold curve
+_BLOCK = 128  # columns programmed together: what is drawn for them stays in the cache
 _NO_OVERLAP = Overlap(
     0.0, 1.0, 1.0, *(np.zeros(shape, np.float32) for shape in (2, (2, 2, 2), (2, 2, 2)))
 )
@@ -250,18 +252,28 @@ class AcamModel:
         if spared:
             lo, hi, bit = add_spares(lo, hi, bit, bits, self.spare_rows, count)
         width = lo.shape[0] if scale == 0.0 else count
-        normals, stuck = self._draw(width, lo.shape[1], seed, scale)
+        stuck = self._draw_stuck((width, lo.shape[1], 2), seed, scale)
         if spared:
             take_over(lo, hi, bit, stuck)
-        actual = np.empty((2, width, lo.shape[1]), np.float32)
-        g = np.empty_like(actual)
-        clipped = kernels.program(lo, hi, self._cell, np.float32(scale), normals, stuck, actual, g)
         if levels is None:
             points, offset, denominator = cells, 0.5, float(cells)
         else:
             points, offset, denominator = levels, 0.0, float(max(levels - 1, 1))
         table = np.empty((width, points), np.uint8 if bits <= 8 else np.uint16)
-        kernels.compile_tables(actual[0], actual[1], bit, gray, offset, denominator, table)
+        empty = clipped = 0
+        size = width if keep_thresholds or keep_conductances else _BLOCK
+        for first in range(0, width, size):
+            part = slice(first, min(first + size, width))
+            bounds = (lo, hi) if len(lo) == 1 else (lo[part], hi[part])
+            normals = _draw_normals((part.stop - first, lo.shape[1], 2, 2), seed, scale, first)
+            actual = np.empty((2, *normals.shape[:2]), np.float32)
+            g = np.empty_like(actual)
+            clipped += kernels.program(
+                *bounds, self._cell, np.float32(scale), normals, stuck[part], actual, g
+            )
+            ends = actual[0], actual[1]
+            kernels.compile_tables(*ends, bit, gray, offset, denominator, table[part])
+            empty += int(np.count_nonzero(actual[0] >= actual[1]))
         return AcamUnit(
             columns=count,
             bits=bits,
@@ -275,23 +287,19 @@ class AcamModel:
             levels=levels is not None,
             flat_below=flat_below,
             floor=floor,
-            empty_rows=int(np.count_nonzero(actual[0] >= actual[1])),
+            empty_rows=empty,
             stuck_devices=int(np.count_nonzero(stuck)),
             clipped_devices=int(clipped),
         )
 
-    def _draw(
-        self, columns: int, rows: int, seed: Seed, scale: float
-    ) -> tuple[SingleArray, NDArray[np.bool_]]:
-        """Draw the normals and stuck devices of a unit; each purpose has its own stream."""
-        shape = (columns, rows, 2)
+    def _draw_stuck(
+        self, shape: tuple[int, int, int], seed: Seed, scale: float
+    ) -> NDArray[np.bool_]:
+        """Draw which devices (columns, rows, 2) are stuck off."""
         rate = self.device.stuck_off_rate if scale else 0.0
-        stuck = np.zeros(shape, np.bool_)
-        if rate:
-            stuck = generator(seed, "acam/stuck").random(shape, dtype=np.float32) < rate
-        if not scale:
-            return np.zeros((*shape, 2), np.float32), stuck
-        return normal(stream_key(seed, "acam/noise"), (*shape, 2)), stuck
+        if not rate:
+            return np.zeros(shape, np.bool_)
+        return generator(seed, "acam/stuck").random(shape, dtype=np.float32) < rate
 
     def convert(self, unit: AcamUnit, u: ArrayLike) -> tuple[NDArray[Any], int]:
         """Convert data-line positions to codes; see `convert_affine`."""
@@ -373,6 +381,16 @@ def _check_curves(g: FloatArray, curves: list[FloatArray], device: Device) -> No
             f"the curves cover {g[0]:g} to {g[-1]:g} S, the device needs"
             f" {device.g_min_s:g} to {device.g_max_s:g} S; characterise this device"
         )
+
+
+def _draw_normals(
+    shape: tuple[int, int, int, int], seed: Seed, scale: float, first: int
+) -> SingleArray:
+    """Draw the normals (columns, rows, bound, write and read) of a unit from column `first` on."""
+    if not scale:
+        return np.zeros(shape, np.float32)
+    start = first * math.prod(shape[1:])
+    return normal(stream_key(seed, "acam/noise"), shape, start)
 
 
 def _which(bound: str) -> int:
