@@ -113,6 +113,7 @@ class ProductModel:
         noise: bool | float = True,
         gray: bool = True,
         copies: int = 1,
+        log_copies: int | None = None,
         finer: int = 1,
     ) -> ProductModel:
         """Program the log and exp units of one core.
@@ -134,11 +135,14 @@ class ProductModel:
         seed, noise, gray
             As in `AcamModel.program`.
         copies : int
-            Units in parallel for every log and exp. Exp codes are added; their units round at
-            staggered places, so that the sum is as many times finer as there are units.
+            Units in parallel for every exp. Their codes are added; they round at staggered
+            places, so that the sum is as many times finer as there are units.
+        log_copies : int or None
+            Units in parallel for every log; None: `copies`.
         finer : int
-            The same for log codes: so many times finer than one unit's is what is left of their
-            mean, a divisor of `copies`. The DACs of exp units have as many more levels.
+            So many times finer than one unit's code is what is left of the mean of log codes, by
+            staggered places too: a divisor of `log_copies`. DACs of exp units have as many more
+            levels.
 
         Raises
         ------
@@ -150,12 +154,16 @@ class ProductModel:
         for value in (bits, in_bits, out_bits):
             if not 2 <= value <= 12:
                 raise ParameterError(f"{value} bits: products take 2 to 12 bits")
-        if units < 1 or copies < 1:
-            raise ParameterError(f"{units} units, {copies} copies: a core has at least one of each")
-        if finer < 1 or copies % finer or finer << bits > _MOST_LOGS:
+        log_copies = copies if log_copies is None else log_copies
+        if min(units, copies, log_copies) < 1:
             raise ParameterError(
-                f"log codes {finer} times finer than {bits} bits, of {copies} copies; permitted: a"
-                f" divisor of the copies, and {_MOST_LOGS} log codes in all"
+                f"{units} units, {copies} copies, {log_copies} of log units: a core has at least"
+                " one of each"
+            )
+        if finer < 1 or log_copies % finer or finer << bits > _MOST_LOGS:
+            raise ParameterError(
+                f"log codes {finer} times finer than {bits} bits, of {log_copies} copies;"
+                f" permitted: a divisor of the copies, and {_MOST_LOGS} log codes in all"
             )
         steps = steps_per_octave or max(int((2**bits - 2) / math.log2(2**in_bits - 1)), 1)
         delta = math.log(2.0) / (steps * finer)
@@ -165,13 +173,13 @@ class ProductModel:
             raise ParameterError(f"exp_range = {reach:g} neper must exceed one step, {delta:g}")
         last = math.ceil(reach / delta)
         wanted_logs = log_codes(in_bits, bits, finer * delta, finer)[:, ::-1]
-        wanted_logs = np.tile(wanted_logs, (copies // finer, 1))
+        wanted_logs = np.tile(wanted_logs, (log_copies // finer, 1))
         wanted_exps = exp_codes(out_bits, np.arange(last, -1, -1) * delta, copies)
         found, log_rows = unit_tables(acam, wanted_logs, bits, gray, units, seed, "log", noise)
         sums, exp_rows = unit_tables(acam, wanted_exps, out_bits, gray, units, seed, "exp", noise)
         section = _section(bits, finer)
         zero = section // 2 - 1
-        mean = (found * finer + copies // 2) // copies
+        mean = (found * finer + log_copies // 2) // log_copies
         logs = attenuations(mean, finer * (2**bits - 1), zero)
         exps = signed(sums[:, ::-1], section, zero)
         rows = log_rows, exp_rows

@@ -227,6 +227,7 @@ class AnalogOps:
                 seed=self.chip.stream(name),
                 noise=self.chip.noise != "none",
                 copies=mapping.product_copies,
+                log_copies=mapping.log_copies,
                 finer=mapping.finer,
             )
         return self._products[name]

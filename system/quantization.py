@@ -99,10 +99,13 @@ class Mapping:
         falls with the root of their number; area and energy grow with it.
     product_copies : int
         The same for the log and exp units of data-dependent products and softmax.
+    product_log_copies : int
+        The same for log units alone; 0: `product_copies`. Attention converts each of its operands
+        by a log unit once, but forms hundreds of products with it by exp units.
     product_finer : int
         Log codes are kept this many times finer than a single log unit makes them, by parallel
-        units that round at staggered places; with fewer `product_copies`, by the largest divisor
-        of both. The DACs of exp units need as many more levels.
+        units that round at staggered places; with fewer log units, by the largest divisor of
+        both. The DACs of exp units need as many more levels.
     spare_rows : int
         Unused rows of every output bit in every ACAM unit. A device that write-verify finds stuck
         gives its row's window to one of them. Without stuck devices nothing changes.
@@ -134,6 +137,7 @@ class Mapping:
     output_trim: bool = False
     output_copies: int = 1
     product_copies: int = 1
+    product_log_copies: int = 0
     product_finer: int = 1
     spare_rows: int = 0
     layers: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -176,6 +180,10 @@ class Mapping:
         for key in ("output_copies", "product_copies", "product_finer"):
             if not 1 <= getattr(self, key) <= 16:
                 raise ParameterError(f"mapping.{key} is {getattr(self, key)}; permitted: 1 to 16")
+        if not 0 <= self.product_log_copies <= 16:
+            raise ParameterError(
+                f"mapping.product_log_copies is {self.product_log_copies}; permitted: 0 to 16"
+            )
         if not 0 <= self.spare_rows <= 64:
             raise ParameterError(f"mapping.spare_rows is {self.spare_rows}; permitted: 0 to 64")
         if self.output_fine and self.partial_sums == "digital":
@@ -202,9 +210,14 @@ class Mapping:
         return cls(**values)
 
     @property
+    def log_copies(self) -> int:
+        """Log units in parallel."""
+        return self.product_log_copies or self.product_copies
+
+    @property
     def finer(self) -> int:
         """How many times finer log codes are than those of one unit."""
-        return math.gcd(self.product_finer, self.product_copies)
+        return math.gcd(self.product_finer, self.log_copies)
 
     def of(self, name: str) -> Mapping:
         """Return the mapping of one layer or block of products."""

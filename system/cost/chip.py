@@ -74,8 +74,13 @@ class Chip:
 
     @property
     def product_copies(self) -> int:
-        """Log, or exp, units in parallel."""
+        """Exp units in parallel; log units as well, where nothing else is said."""
         return self.mapping.product_copies
+
+    @property
+    def log_copies(self) -> int:
+        """Log units in parallel."""
+        return self.mapping.log_copies
 
     @property
     def spare_cells(self) -> int:
@@ -188,9 +193,8 @@ class Chip:
         return 0
 
     def product_units(self, layer: Layer) -> float:
-        """Return log and exp conversions that a block of products does at once."""
-        own = self.of(layer)
-        return self.layer_cores(layer) * self.columns * own.acam_units / own.product_copies
+        """Return the log and exp units of a block of products."""
+        return self.layer_cores(layer) * self.columns * self.of(layer).acam_units
 
     def row_tiles(self, layer: Layer) -> int:
         """Return how many cores share one output."""

@@ -254,7 +254,7 @@ def _units(mapping: Mapping) -> ProductModel:
     """Return the log and exp units of a block of products, without noise."""
     return ProductModel.program(
         None, units=1, bits=mapping.output_bits, in_bits=mapping.input_bits,
-        copies=mapping.product_copies, finer=mapping.finer,
+        copies=mapping.product_copies, log_copies=mapping.log_copies, finer=mapping.finer,
     )  # fmt: skip
 
 

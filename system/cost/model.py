@@ -215,8 +215,7 @@ class NlDpe:
             return layer.outputs * chip.copies * found.output_rows
         if layer.kind == "products":  # half of the units are log units, half exp
             part = self.product_figures(layer)
-            units = self.chip.product_units(layer) * self.chip.of(layer).product_copies
-            return units * (part.log_rows + part.exp_rows) / 2
+            return self.chip.product_units(layer) * (part.log_rows + part.exp_rows) / 2
         return 0.0
 
     @property
@@ -309,15 +308,16 @@ class NlDpe:
         """Log and exp searches: each has a DAC conversion before and a code behind it."""
         part, found = self.components, self.product_figures(layer)
         chip = self.chip.of(layer)
-        searches, copies, bits = layer.logs + layer.exps, chip.product_copies, chip.log_bits
+        conversions, bits = layer.logs + layer.exps, chip.log_bits
+        logs, exps = layer.logs * chip.log_copies, layer.exps * chip.product_copies
         driven = layer.logs * chip.dac_growth + layer.exps * chip.mapping.finer
         moved = layer.buffer_bits * bits / CODE_BITS
-        adds = layer.adds + searches * (copies - 1)
+        adds = layer.adds + logs + exps - conversions
         energy = {
-            "acam": copies * (layer.logs * found.log_j + layer.exps * found.exp_j),
+            "acam": logs * found.log_j + exps * found.exp_j,
             "dac": driven * part["dac"]["energy_j"],
-            "gray decoder": copies * searches * self.decoder_j,
-            "register": 2 * searches * bits * part["register"]["energy_j_per_bit"],
+            "gray decoder": (logs + exps) * self.decoder_j,
+            "register": 2 * conversions * bits * part["register"]["energy_j_per_bit"],
             "adder": adds * part["adder"]["energy_j"],
             "buffer": moved * part["buffer"]["energy_j_per_bit"],
             "bus": moved * part["bus"]["energy_j_per_bit"],
@@ -325,7 +325,7 @@ class NlDpe:
         step = part["dac"]["settle_s"] + self.conversion_time
         buffers = self.chip.layer_tiles(layer) * part["buffer"]["bandwidth_bit_per_s"]
         return energy, max(
-            searches / self.chip.product_units(layer) * step,
+            (logs + exps) / self.chip.product_units(layer) * step,
             adds / self._adder_rate(layer),
             moved / buffers,
         )

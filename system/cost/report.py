@@ -92,9 +92,10 @@ def _units(study: Study) -> str:
         f"; {pattern}: " + ", ".join(f"{key} {value}" for key, value in choices.items())
         for pattern, choices in chip.mapping.layers.items()
     ]
+    logs = "" if chip.log_copies == chip.product_copies else f" (log {chip.log_copies})"
     return (
         f"each column has {ranges} of {chip.copies} ACAM unit(s), each log and exp conversion "
-        f"{chip.product_copies}{''.join(own)}"
+        f"{chip.product_copies}{logs}{''.join(own)}"
     )
 
 

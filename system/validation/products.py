@@ -53,9 +53,9 @@ def replay_products(
 
 def units_of(ops: RecordingOps, name: str) -> list[tuple[str, int, AcamUnit]]:
     """Return kind, number among the copies, and ACAM units of a block."""
-    units = ops.product_units[name]
-    copies = len(units) // len(KINDS)
-    return [(KINDS[k // copies], k % copies, unit) for k, unit in enumerate(units)]
+    units, logs = ops.product_units[name], ops.hardware.mapping.of(name).log_copies
+    numbers = [("log", k) for k in range(logs)] + [("exp", k) for k in range(len(units) - logs)]
+    return [(kind, copy, unit) for (kind, copy), unit in zip(numbers, units, strict=True)]
 
 
 def recorded_levels(ops: RecordingOps, name: str) -> dict[str, Index]:

@@ -282,6 +282,18 @@ def test_copies_average_the_noise_of_log_and_exp_units(acam, exact):
     assert error[4] < 0.55 * error[1]
 
 
+def test_log_units_have_copies_of_their_own(acam, exact):
+    """Sixteen instead of four: log codes half as noisy, the same exp units."""
+    models = [
+        ProductModel.program(acam, units=64, seed=3, copies=4, log_copies=n, finer=4)
+        for n in (4, 16)
+    ]
+    np.testing.assert_array_equal(models[1].exps, models[0].exps)
+    wanted = -np.log(np.arange(64, 256) / 255) / models[0].delta
+    error = [np.std(m.logs[:, 64:] - wanted) for m in models]
+    assert error[1] < 0.6 * error[0]  # and the rounding to a code, 0.3, is in both
+
+
 def test_softmax_of_copies_is_nearer_to_the_float_one():
     """The sum of exps and the product with values both read finer codes."""
     q, v = 2.0 * operands(40, 1, 16, 64), operands(41, 1, 8, 64)
@@ -354,6 +366,7 @@ def test_bad_operands_are_refused(exact):
         ({"copies": 0}, "at least one"),
         ({"copies": 16, "out_bits": 12}, "16 copies of 12 bits: sums of codes end at 32767"),
         ({"exp_range": 0.0}, "exp_range"),
+        ({"copies": 4, "log_copies": 0}, "0 of log units"),
         ({"copies": 4, "finer": 3}, "3 times finer than 8 bits, of 4 copies"),
         ({"copies": 4, "finer": 4, "bits": 11}, "4096 log codes in all"),
     ],

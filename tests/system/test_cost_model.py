@@ -337,6 +337,22 @@ def test_twice_the_product_copies_doubles_log_and_exp_units_and_their_cores(libr
         assert of_kind(a, "linear") == of_kind(b, "linear")
 
 
+def test_more_log_units_cost_log_conversions_only(library, components):
+    """Searches and additions of log units times four; columns keep the units that they have."""
+    few, many = (
+        study(library, components, Mapping(product_copies=2, product_log_copies=n)) for n in (0, 8)
+    )
+    for a, b, work in zip(few.ours[1:], many.ours[1:], few.workloads[1:], strict=True):
+        (before, rows), (after, more_rows) = (of_kind(cost, "products") for cost in (a, b))
+        logs = sum(x.logs for x in work.layers)
+        share = 2 * logs / (2 * sum(x.logs + x.exps for x in work.layers))
+        assert after["gray decoder"] == pytest.approx(before["gray decoder"] * (1 + 3 * share))
+        added = 6 * logs * components["adder"]["energy_j"]
+        assert after["adder"] == pytest.approx(before["adder"] + added, rel=1e-12)
+        assert before["acam"] < after["acam"] < 4 * before["acam"]
+        assert more_rows == rows
+
+
 def test_a_second_range_has_stages_units_and_a_choice_of_its_own(library, components):
     """One summing stage beside the five amplifiers of a column; searches of 8e-13 and 9e-13 J."""
     one, two = (study(library, components, Mapping(output_fine=x)) for x in (0.0, 2.5))

@@ -170,3 +170,4 @@ def test_headroom_leaves_the_top_of_the_conductances_free():
 def test_log_codes_are_no_finer_than_their_units_allow():
     found = [Mapping(product_copies=n, product_finer=4).finer for n in (1, 2, 3, 4, 6, 8)]
     assert found == [1, 2, 1, 4, 2, 4]
+    assert Mapping(product_copies=2, product_log_copies=8, product_finer=4).finer == 4

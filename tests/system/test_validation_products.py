@@ -1,5 +1,7 @@
 """Log and exp units of products in ngspice, as an inference programmed and used them."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from behavioral.log_units import attenuations, signed
 from circuits.errors import ParameterError
 from system.hardware import Chip
 from system.networks import Network, Samples
+from system.quantization import Mapping
 from system.validation.agreement import LayerReport, to_table, totals
 from system.validation.point import reproduce
 from system.validation.products import KINDS, recorded_levels, replay_products, units_of
@@ -52,6 +55,13 @@ def test_units_are_recorded_as_the_block_uses_them(name, ops):
     for kind, levels in recorded_levels(ops, name).items():
         assert levels.min() >= 0
         assert levels.max() < tables[kind][0].shape[1]
+
+
+def test_log_units_are_told_from_exp_units_where_there_are_more_of_them():
+    mapping = Mapping(product_copies=2, product_log_copies=3)
+    ops = SimpleNamespace(product_units={"x": "abcde"}, hardware=SimpleNamespace(mapping=mapping))
+    logs, exps = [("log", k, u) for k, u in enumerate("abc")], [("exp", 0, "d"), ("exp", 1, "e")]
+    assert units_of(ops, "x") == logs + exps
 
 
 def test_codes_of_log_and_exp_units_agree_with_ngspice(ops):
