@@ -112,18 +112,46 @@ def greedy_answers(
     return answers
 
 
-def kept_answers(network: Network, ops: Ops, answers: Sequence[Answer]) -> float:
-    """Return the share of answers that greedy decoding gives token by token.
+@dataclass(frozen=True)
+class Likeness:
+    """How much of float32's answers an arithmetic gives.
 
-    One pass over question and answer says so: the first token that differs ends the likeness.
+    Attributes
+    ----------
+    kept : share of answers that are the same token by token.
+    leading : share of tokens that stand before the first that differs in their answer.
+    likeliest : share of tokens that it finds likeliest too, after float32's own text up to there.
+    """
+
+    kept: float
+    leading: float
+    likeliest: float
+
+    @classmethod
+    def of(cls, alike: Sequence[NDArray[np.bool_]]) -> Likeness:
+        """Count, given of each answer which tokens are found likeliest too."""
+        tokens = sum(len(same) for same in alike)
+        leading = sum(int(np.logical_and.accumulate(same).sum()) for same in alike)
+        return cls(
+            sum(bool(same.all()) for same in alike) / len(alike),
+            leading / tokens,
+            sum(int(same.sum()) for same in alike) / tokens,
+        )
+
+
+def compare_answers(network: Network, ops: Ops, answers: Sequence[Answer]) -> Likeness:
+    """Compare an arithmetic with answers that float32 gave greedily.
+
+    One pass over question and answer says so: up to the first token that differs, greedy decoding
+    has the same text before it.
     """
     model = language_model(network)
-    kept = 0
+    alike = []
     for answer in answers:
         ids = np.concatenate([answer.prompt, answer.tokens[:-1]])
         logits = model.forward(ids[None], ops)[0, len(answer.prompt) - 1 :]
-        kept += bool((logits.argmax(axis=1) == answer.tokens).all())
-    return kept / len(answers)
+        alike.append(logits.argmax(axis=1) == answer.tokens)
+    return Likeness.of(alike)
 
 
 def published_tensors(network: Network) -> Mapping[str, Array]:
@@ -155,11 +183,11 @@ class Examination:
         self.answers = greedy_answers(network, self.exact) if asks else []
 
     def measure(self, ops: Ops, label: str) -> dict[str, Any]:
-        """Return the nearness by text, and the share of answers kept, if any are asked."""
+        """Return the nearness by text, and the likeness of answers, if any are asked."""
         found: dict[str, Any] = {
             name: asdict(compare(self.network, ops, self.exact, windows, f"{label} {name}"))
             for name, windows in self.windows.items()
         }
         if self.answers:
-            found["answers"] = kept_answers(self.network, ops, self.answers)
+            found["answers"] = asdict(compare_answers(self.network, ops, self.answers))
         return found

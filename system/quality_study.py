@@ -28,7 +28,7 @@ from system.sweep.runs import RunFolder, make_key
 
 log = logging.getLogger(__name__)
 
-VERSION = 2  # of result files; others are made again
+VERSION = 3  # of result files; others are made again
 NOISE = {"ideal-analog": "none", "noisy": "frozen"}
 
 
@@ -158,23 +158,28 @@ class QualityStudy:
 
 
 def to_markdown(found: Sequence[Found]) -> str:
-    """Return one table: perplexity, agreement and divergence on every text, answers kept."""
+    """Return one table: perplexity, agreement and divergence on every text, likeness of answers."""
     texts = list(HELD_OUT)
     head = ["network", "mode", "chips"]
     head += [f"{text}: {what}" for text in texts for what in _COLUMNS]
-    head += ["answers kept"]
+    head += [f"answers: {what}" for what in _ANSWERS.values()]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for f in found:
         cells = [f"`{f.row.network}`", f.row.name, str(len(f.chips))]
         for text in texts:
             cells += _cells(f, text)
         asked = [chip["answers"] for chip in f.chips if "answers" in chip]
-        cells.append(_spread(asked, 100.0, 0, " %") if asked else "")
+        cells += [_spread([a[k] for a in asked], 100.0, 0) if asked else "" for k in _ANSWERS]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
 _COLUMNS = ("perplexity", "above float [%]", "worst chip [%]", "same next token [%]", "KL [nat]")
+_ANSWERS = {
+    "kept": "whole [%]",
+    "leading": "tokens before the first other [%]",
+    "likeliest": "same next token [%]",
+}
 
 
 def _cells(found: Found, text: str) -> Iterator[str]:
@@ -200,14 +205,15 @@ def to_csv(found: Sequence[Found]) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(
         ["network", "mode", "part", "chip", "text", "perplexity", "float32", "agreement",
-         "divergence_nat", "answers_kept"]
+         "divergence_nat", *(f"answers_{key}" for key in _ANSWERS)]
     )  # fmt: skip
     for f in found:
         for index, chip in enumerate(f.chips):
             for text in HELD_OUT:
-                near = chip[text]
+                near, answers = chip[text], chip.get("answers", {})
                 writer.writerow(
                     [f.row.network, f.row.mode, f.row.part, index, text, near["perplexity"],
-                     near["exact"], near["agreement"], near["divergence"], chip.get("answers", "")]
+                     near["exact"], near["agreement"], near["divergence"],
+                     *(answers.get(key, "") for key in _ANSWERS)]
                 )  # fmt: skip
     return out.getvalue()

@@ -78,8 +78,14 @@ def test_an_answer_is_kept_if_greedy_decoding_gives_it(kind, monkeypatch):
         for o in (exact, ops)
     ]
     same = np.mean([a == b for a, b in zip(*said, strict=True)])
-    assert quality.kept_answers(network, ops, answers) == same
+    found = quality.compare_answers(network, ops, answers)
+    assert found.kept == same <= found.leading <= found.likeliest
     assert same == 1 if kind is FloatOps else same < 1
+
+
+def test_tokens_of_answers_count_until_the_first_that_differs():
+    alike = [np.array(x, bool) for x in ([1, 1, 1], [1, 0, 1, 1], [0, 1, 1])]
+    assert quality.Likeness.of(alike) == quality.Likeness(1 / 3, 4 / 10, 8 / 10)
 
 
 def test_reviews_are_whole_and_without_markup():
@@ -104,7 +110,7 @@ def test_every_mode_and_part_is_measured_once(study, tmp_path, monkeypatch):
     modes = {f.row.mode: f for f in found if not f.row.part}
     exact = modes["float"].chips[0]
     assert (exact["reviews"]["agreement"], exact["reviews"]["divergence"]) == (1.0, 0.0)
-    assert exact["answers"] == 1.0
+    assert exact["answers"] == {"kept": 1.0, "leading": 1.0, "likeliest": 1.0}
     assert [f.row.part for f in found if f.row.part] == list(PARTS)
     whole = max(modes["noisy"].values("persuasion", "divergence"))
     parts = [f.values("persuasion", "divergence") for f in found if f.row.part]
@@ -116,7 +122,9 @@ def test_every_mode_and_part_is_measured_once(study, tmp_path, monkeypatch):
 def near(perplexity, answers=None):
     text = {"perplexity": perplexity, "exact": 40.0, "agreement": 0.5, "divergence": 0.25}
     found = {name: text for name in texts.HELD_OUT}
-    return found if answers is None else {**found, "answers": answers}
+    if answers is None:
+        return found
+    return {**found, "answers": {"kept": answers, "leading": 0.5, "likeliest": 0.75}}
 
 
 def test_the_worst_chip_is_the_highest_above_float():
@@ -127,11 +135,12 @@ def test_the_worst_chip_is_the_highest_above_float():
     ]
     lines = to_markdown(found).splitlines()
     assert "| `net` | noisy | 2 | 43.00 ± 1.41 | +7.5 | +10.0 | 50.0 ± 0.0 |" in lines[3]
-    assert lines[3].endswith("| 70 ± 14 % |")
+    assert lines[3].endswith("| 70 ± 14 | 50 ± 0 | 75 ± 0 |")
     assert "| `net` | softmax, noisy | 1 | 41.00 | +2.5 | +2.5 | 50.0 | 0.2500 |" in lines[4]
     rows = list(csv.DictReader(to_csv(found).splitlines()))
     assert len(rows) == 4 * len(texts.HELD_OUT)
     assert (rows[-1]["part"], rows[-1]["answers_kept"]) == ("softmax", "")
+    assert (rows[0]["answers_kept"], rows[0]["answers_likeliest"]) == ("1.0", "0.75")
 
 
 @pytest.mark.ngspice
