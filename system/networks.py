@@ -315,9 +315,10 @@ def _default_mapping(checkpoint: Checkpoint) -> dict[str, Any]:
         "output_copies": 4,
         "product_copies": 4,
         "layers": {
-            "*.down_proj": {"input_bits": 10},
-            "*.self_attn": products,
-            "*.mlp.product": products,
+            "*.down_proj": {"input_bits": 10, "output_copies": 16},
+            "lm_head": {"output_copies": 8},
+            "*.self_attn": products | {"product_log_copies": 16},
+            "*.mlp.product": products | {"product_copies": 16},
         },
     }
 
