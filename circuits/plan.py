@@ -21,11 +21,13 @@ from numpy.typing import NDArray
 from circuits.cache import Cache, make_key
 from circuits.claims import Claims
 from circuits.errors import SimulationError
+from circuits.session import REJECTED
 
 log = logging.getLogger(__name__)
 
 TIMEOUT_S = 300.0
 STARTUP_TIMEOUT_S = 120.0
+HOPELESS = 8  # so many netlists rejected, and none accepted: a mistake in the cards
 
 
 @dataclass(frozen=True)
@@ -298,7 +300,7 @@ def run(
     Raises
     ------
     SimulationError
-        When ngspice is missing.
+        When ngspice is missing, or rejects the first netlists one and all.
     KeyboardInterrupt
         Passed on at once; everything finished until then is in the cache.
     """
@@ -331,7 +333,7 @@ def _simulate(
 ) -> Generator[tuple[str, Result], None, None]:
     """Simulate jobs, by their keys; what another process is at, or has done, is taken from it."""
     claims = Claims(store.root)
-    rest = dict(missing)
+    rest, first = dict(missing), list[str]()
     while rest:
         futures = {}
         try:
@@ -347,6 +349,8 @@ def _simulate(
                 key = futures[future]
                 result = _finish(missing[key], key, future.result(), store)
                 claims.release(key)
+                first.append(result.message)
+                _stop_if_hopeless(first, len(missing))
                 yield key, result
         except BaseException:
             for future in futures:
@@ -357,6 +361,15 @@ def _simulate(
             if isinstance(pool, WorkerPool):
                 pool.shutdown()
             raise
+
+
+def _stop_if_hopeless(messages: list[str], planned: int) -> None:
+    """Raise when ngspice has rejected the first netlists one and all; each costs a process."""
+    if len(messages) == HOPELESS and all(REJECTED in text for text in messages):
+        raise SimulationError(
+            f"ngspice rejected the first {HOPELESS} of {planned} netlists: correct the cards and "
+            "run the same command again"
+        )
 
 
 def _finish(

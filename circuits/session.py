@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from circuits.errors import SimulationError
 from circuits.syntax import find_faults
 
+REJECTED = "ngspice rejected the netlist"
 INSTALL_HINT = "install it with: apt-get install ngspice libngspice0"
 
 # Loading: anything that smells of trouble. Running: what ngspice says when it gives up.
@@ -186,7 +187,7 @@ class NgSession:
             bad.append(f"ngspice did not take the circuit {title!r}")
         if code or bad:
             self.usable = False
-            raise LoadError("ngspice rejected the netlist: " + " | ".join(bad[:4] or ["no reason"]))
+            raise LoadError(f"{REJECTED}: " + " | ".join(bad[:4] or ["no reason"]))
 
     def _run(self, vectors: Sequence[str]) -> dict[str, NDArray[Any]]:
         lines = self._command("run")
