@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -132,7 +132,7 @@ class AcamModel:
     @classmethod
     def from_library(
         cls, library: Any, thresholds: str = "dynamic", *, overlap: bool | None = None
-    ) -> AcamModel:
+    ) -> Self:
         """Use the characterised curves of a library.
 
         Parameters

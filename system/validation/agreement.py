@@ -168,7 +168,9 @@ class LayerReport:
         differences, weights = self.confusions()
         return float(weights[np.abs(differences) <= largest].sum())
 
-    def confusions(self, fine: bool | None = None) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    def confusions(
+        self, fine: bool | None = None, unit: str | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return code differences (n,) of single units and weights (n,) of sum 1.
 
         Conversions near an edge were sought; they count with the share they have in the
@@ -178,8 +180,9 @@ class LayerReport:
         Parameters
         ----------
         fine : those of the second read-out range (True), or of the first (False); default: both.
+        unit : those of "log" or of "exp" units; default: all.
         """
-        units = [c for c in self.codes if fine is None or c.fine == fine]
+        units = [c for c in self.codes if fine in (None, c.fine) and unit in (None, c.unit)]
         if not units:
             return np.empty(0, np.int64), np.empty(0)
         near = np.concatenate([u.chosen.near for u in units])

@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from behavioral.acam import AcamModel, AcamUnit
+from behavioral.products import ProductModel
 from system.conversion import Conversion
 from system.engine import AnalogOps, layer_tensors
 from system.linear import AnalogLinear
 from system.models.ops import Activation, Array
 from system.quantization import Float
 from system.validation.agreement import LayerReport
+from system.validation.products import KINDS
 from system.validation.replay import ColumnErrors, lsb
-from system.validation.sampling import layer_generator
+from system.validation.sampling import layer_generator, use_cells
+
+
+class Confusions:
+    """Code differences of one kind of unit, with the weights that they have in the inference."""
+
+    def __init__(self, report: LayerReport, *, fine: bool | None = None, unit: str | None = None):
+        differences, weights = report.confusions(fine, unit)
+        self.differences, self.weights = differences[differences != 0], weights[differences != 0]
+
+    def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.int64] | None:
+        """Draw what ngspice's codes of one unit exceed ours by, or None where no code differed."""
+        total = float(self.weights.sum())
+        if total == 0.0:
+            return None
+        out = np.zeros(shape, np.int64)
+        hit = rng.random(shape, np.float32) < total
+        out[hit] = -rng.choice(self.differences, size=int(hit.sum()), p=self.weights / total)
+        return out
 
 
 class Measured:
@@ -23,7 +45,7 @@ class Measured:
     Column errors: every column of the network takes the natural stimuli's errors of one replayed
     column, drawn at random; every product then one of these errors. So a column's constant error
     stays constant. Left out are extremes, which were sought, and outputs beyond the data line,
-    whose error changes nothing. Codes: differences with the weights they have in the inference.
+    whose error changes nothing. Codes: `wrong` of the first (False) and second read-out range.
     """
 
     def __init__(self, report: LayerReport):
@@ -31,7 +53,7 @@ class Measured:
         self.errors = np.concatenate(pools).astype(np.float32)
         self.size = np.array([len(p) for p in pools], np.int64)
         self.start = np.cumsum(self.size) - self.size
-        self.wrong = {fine: _wrong(*report.confusions(fine)) for fine in (False, True)}
+        self.wrong = {fine: Confusions(report, fine=fine) for fine in (False, True)}
 
     def columns(self, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
         """Draw the replayed column (count,) whose errors each column takes."""
@@ -44,26 +66,6 @@ class Measured:
         # float32 may round up to the size itself
         place = np.minimum(place.astype(np.int64), self.size[columns] - 1)
         return self.errors[self.start[columns] + place]
-
-    def confuse(
-        self, shape: tuple[int, ...], rng: np.random.Generator, fine: bool = False
-    ) -> NDArray[np.int64] | None:
-        """Draw what ngspice's codes of one unit exceed ours by, or None where no code differed."""
-        differences, weights = self.wrong[fine]
-        total = float(weights.sum())
-        if total == 0.0:
-            return None
-        out = np.zeros(shape, np.int64)
-        hit = rng.random(shape, np.float32) < total
-        out[hit] = -rng.choice(differences, size=int(hit.sum()), p=weights / total)
-        return out
-
-
-def _wrong(
-    differences: NDArray[np.int64], weights: NDArray[np.float64]
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the differences that are not 0, with their weights."""
-    return differences[differences != 0], weights[differences != 0]
 
 
 def _pools(replayed: ColumnErrors) -> list[NDArray[np.float64]]:
@@ -103,25 +105,45 @@ class InjectedLinear(AnalogLinear):
         step = (top - bottom) / np.float32(conversion.unit.top)  # of the sum of all copies' codes
         fine = conversion.unit is self.fine_unit
         for _ in range(conversion.unit.copies):
-            extra = self.measured.confuse(y.shape, self.rng, fine)
+            extra = self.measured.wrong[fine].draw(y.shape, self.rng)
             if extra is not None:
                 y[:] = np.clip(y + extra * step, bottom, top)
         return clipped
 
 
+class ConfusedModel(AcamModel):
+    """The cell model; `confuse` may change the table of each unit while it is set."""
+
+    confuse: Callable[[AcamUnit], None] | None = None
+
+    def program(self, *args: Any, **options: Any) -> AcamUnit:
+        """Program a unit, and let its codes be confused."""
+        unit = super().program(*args, **options)
+        if self.confuse is not None:
+            self.confuse(unit)
+        return unit
+
+
 class InjectedOps(AnalogOps):
     """The analog engine of one chip, with or without an injection of measured errors.
+
+    Log and exp units convert DAC levels alone: an entry of their tables is given another code, and
+    keeps it throughout an injection, as a wrong code of a frozen chip would.
 
     Parameters
     ----------
     *args
         As `AnalogOps`.
-    reports : layers that were replayed; others, and blocks of products, stay as they are.
+    reports : layers and blocks of products that were replayed; others stay as they are.
     """
 
     def __init__(self, *args: Any, reports: list[LayerReport]):
         super().__init__(*args)
         self._measured = {r.name: Measured(r) for r in reports if r.columns}
+        self._wrong_products = {
+            r.name: [Confusions(r, unit=kind) for kind in KINDS] for r in reports if not r.columns
+        }
+        self._cells = use_cells(self.hardware, ConfusedModel)
         self._draw: int | None = None
 
     def start(self, draw: int | None) -> None:
@@ -129,6 +151,9 @@ class InjectedOps(AnalogOps):
         self._draw = draw
         for layer in self.layers.values():
             self._prepare(layer)
+        for name in self._wrong_products:  # their units are programmed anew
+            self._products.pop(name, None)
+            self._attention.pop(name, None)
 
     def layer(self, name: str, activation: Activation) -> AnalogLinear:
         """Return a programmed layer; programs it when first asked."""
@@ -142,7 +167,28 @@ class InjectedOps(AnalogOps):
 
     def _prepare(self, layer: AnalogLinear) -> None:
         assert isinstance(layer, InjectedLinear)
-        draw = 0 if self._draw is None else 1 + self._draw
-        rng = layer_generator(layer.spec.name, self.chip.seed, self.chip.index, draw)
         measured = None if self._draw is None else self._measured.get(layer.spec.name)
-        layer.inject(measured, rng)
+        layer.inject(measured, self._generator(layer.spec.name))
+
+    def _generator(self, name: str) -> np.random.Generator:
+        draw = 0 if self._draw is None else 1 + self._draw
+        return layer_generator(name, self.chip.seed, self.chip.index, draw)
+
+    def _units(self, name: str) -> ProductModel:
+        """Program the units of a block; in an injection some codes of their tables are wrong."""
+        wrong = self._wrong_products.get(name)
+        if wrong is None or self._draw is None or name in self._products:
+            return super()._units(name)
+        rng, copies = self._generator(name), self.hardware.mapping.of(name).product_copies
+        kinds = iter([w for w in wrong for _ in range(copies)])  # in the order of `units_of`
+
+        def confuse(unit: AcamUnit) -> None:
+            extra = next(kinds).draw(unit.table.shape, rng)
+            if extra is not None:
+                unit.table[...] = np.clip(unit.table + extra, 0, 2**unit.bits - 1)
+
+        self._cells.confuse = confuse
+        try:
+            return super()._units(name)
+        finally:
+            self._cells.confuse = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ POOL = 4096  # conversions of a unit among which searches are chosen
 NEAR_CELLS = 2  # of a step table: closer to an edge a code may differ
 
 Index = NDArray[np.int64]
+Cells = TypeVar("Cells", bound=AcamModel)
 
 
 @dataclass(frozen=True)
@@ -216,6 +217,14 @@ def hardware_of(network: Network, library: Library, keep_devices: bool = False) 
     return hardware_for(network.mapping, network.ranges, library, keep_devices)
 
 
+def use_cells(hardware: Hardware, kind: type[Cells]) -> Cells:
+    """Let a kind of cell model that does more program the ACAM units, and return it."""
+    model = kind.from_library(hardware.library)
+    model.spare_rows = hardware.acam.spare_rows
+    hardware.acam = model
+    return model
+
+
 def record(
     network: Network,
     library: Library,
@@ -225,7 +234,7 @@ def record(
 ) -> RecordingOps:
     """Run a noisy inference that keeps stimuli and programmed conductances."""
     hardware = hardware_of(network, library)
-    hardware.acam = KeepingModel.from_library(library)
+    use_cells(hardware, KeepingModel)
     ops = RecordingOps(network.model.tensors, network.ranges, hardware, chip, layers=layers)
     with one_blas_thread():
         network.score(ops, network.samples(samples), f"recording {network.name}")

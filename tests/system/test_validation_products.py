@@ -1,5 +1,6 @@
 """Log and exp units of products in ngspice, as an inference programmed and used them."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,9 +13,10 @@ from system.hardware import Chip
 from system.networks import Network, Samples
 from system.quantization import Mapping
 from system.validation.agreement import LayerReport, to_table, totals
+from system.validation.injection import InjectedOps
 from system.validation.point import reproduce
 from system.validation.products import KINDS, recorded_levels, replay_products, units_of
-from system.validation.sampling import Sampling, record
+from system.validation.sampling import Sampling, hardware_of, record
 from tests.system.replayed import code_errors
 from tests.system.tiny_llama import tiny_network
 
@@ -100,6 +102,50 @@ def test_a_conversion_of_a_product_replays_alone(tiny, ops, tmp_path):
     assert [p.suffix for p in alone.netlists] == [".cir"] * len(alone.netlists) != []
     with pytest.raises(ParameterError, match="give --unit log or exp"):
         reproduce(*tiny, tmp_path, **common)
+
+
+def products_report(logs, exps):
+    """Return a report of the attention block with given differences of both kinds of units."""
+    found = zip(KINDS, (logs, exps), strict=True)
+    codes = [
+        dataclasses.replace(code_errors(d, [1.0] * len(d), ["natural"] * len(d), 0.0), unit=kind)
+        for kind, d in found
+    ]
+    return LayerReport(BLOCKS[0], [], codes)
+
+
+def injected(tiny, report):
+    network, library = tiny
+    hardware = hardware_of(network, library)
+    return InjectedOps(network.model.tensors, network.ranges, hardware, Chip(), reports=[report])
+
+
+def test_wrong_codes_of_exp_units_enter_their_tables(tiny):
+    """One of four codes of each copy is 3 too high: binomial, six sigma of 30,000 entries."""
+    ops = injected(tiny, products_report([0], [3, 0, 0, 0]))
+    plain = ops._units(BLOCKS[0])
+    ops.start(0)
+    wrong = ops._units(BLOCKS[0])
+    np.testing.assert_array_equal(wrong.logs, plain.logs)
+    used = plain.exps[:, : plain.section] > 6  # smaller codes end at 0
+    change = (wrong.exps - plain.exps)[:, : plain.section][used]
+    assert set(change.tolist()) == {0, -3, -6}
+    assert np.mean(change) == pytest.approx(-1.5, abs=0.07)
+    ops.start(None)
+    np.testing.assert_array_equal(ops._units(BLOCKS[0]).exps, plain.exps)
+
+
+def test_wrong_log_units_change_what_the_network_says_and_right_ones_do_not(tiny):
+    network, _ = tiny
+    tokens, found = network.samples(2).inputs, []
+    for logs in ([0], [0], [40, -40]):
+        ops = injected(tiny, products_report(logs, [0]))
+        found.append(network.model.forward(tokens, ops))
+        ops.start(0)
+        found.append(network.model.forward(tokens, ops))
+    for same in found[1:5]:
+        np.testing.assert_array_equal(same, found[0])
+    assert np.abs(found[5] - found[0]).max() > 1e-3
 
 
 def test_a_block_of_products_has_codes_and_no_columns():

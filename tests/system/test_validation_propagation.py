@@ -79,10 +79,10 @@ def test_every_column_follows_one_replayed_column():
 def test_codes_are_confused_as_often_as_measured():
     """One of four codes was 3 too high: binomial, 40,000 draws, six sigma."""
     measured = Measured(report("a", [0.0], [3, 0, 0, 0]))
-    found = measured.confuse((200, 200), np.random.default_rng(0))
+    found = measured.wrong[False].draw((200, 200), np.random.default_rng(0))
     assert set(np.unique(found)) == {-3, 0}
     assert (found != 0).mean() == pytest.approx(0.25, abs=0.013)
-    assert Measured(report("a", [0.0])).confuse((2, 2), np.random.default_rng(0)) is None
+    assert Measured(report("a", [0.0])).wrong[False].draw((2, 2), np.random.default_rng(0)) is None
 
 
 def test_codes_of_each_range_are_confused_as_its_own_were():
@@ -91,8 +91,8 @@ def test_codes_of_each_range_are_confused_as_its_own_were():
     wrong = dataclasses.replace(plain.codes[0], ours=np.array([7]), fine=True)
     measured = Measured(dataclasses.replace(plain, codes=[*plain.codes, wrong]))
     rng = np.random.default_rng(0)
-    assert measured.confuse((3, 3), rng) is None
-    assert (measured.confuse((3, 3), rng, fine=True) == -7).all()
+    assert measured.wrong[False].draw((3, 3), rng) is None
+    assert (measured.wrong[True].draw((3, 3), rng) == -7).all()
 
 
 def test_large_errors_show_in_the_waterfall_and_the_same_seed_gives_the_same(lenet, tmp_path):
