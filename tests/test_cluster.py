@@ -64,39 +64,34 @@ def cluster(tmp_path_factory):
 
 
 def test_a_cluster_gives_the_bytes_of_one_and_of_eight_workers(cluster, tmp_path):
+    """Counted and timed as those of this machine are."""
     jobs = [divider(k) for k in range(12)]
-    with cluster_executor(cluster[0]) as executor:
-        far = plan.run(jobs, executor=executor, cache=tmp_path / "far")
+    with cluster_executor(cluster[0]) as executor, Meter(1, executor) as meter:
+        far = plan.run(jobs, executor=meter, cache=tmp_path / "far")
     near, eight = (plan.run(jobs, workers=n, cache=tmp_path / f"near{n}") for n in (1, 8))
     assert [r.status for r in far] == [0] * 12
     for a, b, c in zip(far, near, eight, strict=True):
         assert a.vectors["v(b)"].tobytes() == b.vectors["v(b)"].tobytes()
         assert a.vectors["v(b)"].tobytes() == c.vectors["v(b)"].tobytes()
+    assert meter.circuits == 12
+    assert meter.seconds > 0
 
 
 def test_a_sweep_on_a_cluster_is_that_of_this_machine(cluster, quick_library, tmp_path):
     """Bit for bit; workers get no file, and what they find is kept where the run is."""
-    words = ["--library", str(quick_library), "--samples", "20", "--chips", "2", "--out"]
+    words = ["--library", str(quick_library), "--samples", "20", "--chips", "1", "--out"]
     words = ["sweep", "lenet-mnist-float", "--over", "noise-scale=4", *words, str(tmp_path)]
     assert main([*words, "--cluster", cluster[0]]) == 0
     results = list((tmp_path / "results").glob("*.json"))
     far = [json.loads(place.read_text())["value"] for place in results]
     study = Study(
-        ["lenet-mnist-float"], read_axes(["noise-scale=4"]), Conditions(samples=20, chips=2),
+        ["lenet-mnist-float"], read_axes(["noise-scale=4"]), Conditions(samples=20, chips=1),
         quick_library,
     )  # fmt: skip
     (tmp_path / "near").mkdir()
     (row,) = study.run(RunFolder(tmp_path / "near"))
     assert {place.name for place in results} == {p.name for p in tmp_path.glob("near/results/*")}
     assert sorted(far) == sorted(row.values)
-
-
-def test_simulations_elsewhere_are_counted_and_timed(cluster, tmp_path):
-    with cluster_executor(cluster[0]) as executor, Meter(1, executor) as meter:
-        results = plan.run([divider(k) for k in range(3)], executor=meter, cache=tmp_path)
-    assert [r.status for r in results] == [0] * 3
-    assert meter.circuits == 3
-    assert meter.seconds > 0
 
 
 def test_other_weights_on_a_worker_are_refused():
