@@ -63,12 +63,12 @@ install-dev: .venv/.dev simulator npm  ## the same with training, tests and lint
 	@$(PIP) --editable .
 	@touch $@
 
-.venv/.dev: .venv/.base
-	@echo "Installing torch (training), transformers (as a reference in tests), pytest and the linters."
+.venv/.dev: .venv/.python pyproject.toml constraints.txt
+	@echo "Installing the package with torch (training), transformers (as a reference in tests), pytest and the linters."
 	@$(PIP) --editable '.[train,dev,oracle,cluster]'
 	@# An oracle for wires; its drawing half would need cairo.
 	@$(PIP) --no-deps badcrossbar pathvalidate
-	@touch $@
+	@touch .venv/.base $@
 
 .venv/.docs: .venv/.base
 	@echo "Installing mkdocs and its plugins, which make the site."
