@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from behavioral.library import Library
 from circuits.parameters import Amplifier
 from system.cost.components import Components
+from system.cost.driver import MeasuredDriver, RowDriver
 from system.cost.workload import CODE_BITS, Layer
 from system.quantization import Mapping
 
@@ -27,6 +28,7 @@ class Chip:
     cells_per_row : ACAM cells of a row: spare rows are counted in cells.
     amplifier : sizes of the read-out's transistors and capacitors.
     multiplies : cores are those of log and exp units.
+    driver : of crossbar rows, where one was measured.
     """
 
     components: Components
@@ -39,10 +41,15 @@ class Chip:
     cells_per_row: int = 1
     amplifier: Amplifier = field(default_factory=Amplifier)
     multiplies: bool = False
+    driver: MeasuredDriver | None = None
 
     @classmethod
     def from_components(
-        cls, components: Components, library: Library, mapping: Mapping | None = None
+        cls,
+        components: Components,
+        library: Library,
+        mapping: Mapping | None = None,
+        driver: MeasuredDriver | None = None,
     ) -> Chip:
         """Take the rows of a core from the library, what a column has from the mapping."""
         return cls(
@@ -55,6 +62,7 @@ class Chip:
             mapping or Mapping(),
             library.technology.acam.cells_per_row,
             library.technology.amplifier,
+            driver=driver,
         )
 
     def of(self, layer: Layer) -> Chip:
@@ -96,6 +104,21 @@ class Chip:
     def dac_growth(self) -> int:
         """Energy and area of a DAC over those of 8 bits: an array that doubles with every bit."""
         return int(2 ** (self.input_bits - CODE_BITS))
+
+    @property
+    def row_driver(self) -> RowDriver:
+        """What drives a crossbar row: the measured driver, or the DAC of the table."""
+        if self.driver is not None:
+            return self.driver.of(self.components, self.rows, self.line_count, self.input_bits)
+        dac, growth = self.components["dac"], self.dac_growth
+        return RowDriver(
+            dac["energy_j"] * growth, 0.0, dac["settle_s"], 1, 0.0, dac["area_m2"] * growth
+        )
+
+    @property
+    def driver_name(self) -> str:
+        """Under which its energy and area are listed."""
+        return "dac" if self.driver is None else "row driver"
 
     @property
     def log_bits(self) -> float:
@@ -145,7 +168,7 @@ class Chip:
             * part["crossbar"]["area_m2_per_weight"]
             * self.mapping.slices
             / 2,
-            "dac": rows * part["dac"]["area_m2"] * self._widest_dac,
+            **self._driver_areas(),
             "amplifier": columns
             * (self.line_count * self.stage_area() + self.ranges * self.sum_area()),
             "acam": units * (acam["cells"] + self.spare_cells) * acam["area_m2_per_cell"],
@@ -155,6 +178,12 @@ class Chip:
             / 8
             * part["register"]["area_m2_per_byte"],
         }
+
+    def _driver_areas(self) -> dict[str, float]:
+        """Return the area of what drives the rows of a core, or its log and exp units [m2]."""
+        if self.driver is None or self.multiplies:
+            return {"dac": self.rows * self.components["dac"]["area_m2"] * self._widest_dac}
+        return {"row driver": self.rows * self.row_driver.area_m2}
 
     @property
     def _widest_dac(self) -> int:

@@ -72,25 +72,26 @@ def _acam(study: Study) -> list[Claim]:
 
 def _core(study: Study) -> Claim:
     """Energy of one full core for one vector, in the mean over the measured layers."""
-    machine, part = study.machine, study.machine.components
-    chip = machine.chip
+    machine, chip = study.machine, study.machine.chip
     found = list(study.figures.layers.values())
-    read = float(np.mean([machine.read_time(f) for f in found]))
+    driver = chip.row_driver
+    read = float(np.mean([machine.read_time(f, driver) for f in found]))
     cells = float(np.mean([f.cell_power_w for f in found])) * chip.rows * chip.columns * read
     acam = chip.columns * chip.copies * float(np.mean([f.search_j + f.fine_j for f in found]))
-    dac = chip.rows * part["dac"]["energy_j"]
+    dac = chip.rows * (driver.conversion_j + driver.power_w * read)
     amplifiers = chip.columns * machine.amplifier_power(chip.line_count, chip.ranges) * read
     measured = machine.origin["amplifier"] == "SPICE"
     ours = "measured" if measured else "an estimate for the amplifiers of the technology file"
+    rows = "8-bit DACs (40 nm)" if chip.driver is None else "row drivers (SPICE)"
     operations = 2e-12 * chip.rows * chip.columns
     core = cells + acam + dac
     return Claim(
         f"one {chip.rows} x {chip.columns} product of a core, all rows and columns in use",
         "75 pJ, 1,747 TOPS/W (256 x 256, third party, 22 nm)",
         f"{core * 1e12:.0f} pJ, {operations / core:.0f} TOPS/W: cells {cells * 1e12:.1f}, "
-        f"ACAM {acam * 1e12:.0f}, DAC {dac * 1e12:.0f}; read-out amplifiers "
+        f"ACAM {acam * 1e12:.0f}, {rows} {dac * 1e12:.0f}; read-out amplifiers "
         f"{amplifiers * 1e12:.0f} pJ more, then {operations / (core + amplifiers):.0f} TOPS/W",
-        "8-bit DACs (40 nm) where the third party has 8 one-bit steps; the papers have no figure "
+        f"{rows} where the third party has 8 one-bit steps; the papers have no figure "
         f"for a read-out stage, ours is {ours}",
     )
 

@@ -23,9 +23,10 @@ from behavioral.products import ProductModel
 from circuits.unit_energy import UnitEnergy
 from system.calibration import Ranges
 from system.cost.conversion import ConversionEnergy, programmed_rows
+from system.cost.driver import pulse_drives
 from system.cost.products import ProductFigures, measure_products
 from system.cost.spice import CellPower, settle_time
-from system.cost.workload import Attention
+from system.cost.workload import CODE_BITS, Attention
 from system.engine import layer_tensors
 from system.hardware import Chip, Hardware
 from system.linear import AnalogLinear
@@ -199,7 +200,7 @@ class StimulusOps(FloatOps):
 
 def measure(
     network: Network, library: Library, unit: UnitEnergy | None = None, *, seed: int = 0,
-    pieces: Pieces | None = None,
+    pulses: bool = False, pieces: Pieces | None = None,
 ) -> tuple[Figures, StimulusOps]:  # fmt: skip
     """Record stimuli, program each layer, and read energies and times from the library.
 
@@ -208,6 +209,7 @@ def measure(
     network, library : Network, Library
     unit : what works around the cells of an ACAM unit, or None.
     seed : of the chip.
+    pulses : rows are driven bit after bit, each at full swing.
     pieces : keeps the figures of every layer until the run is whole.
 
     Returns
@@ -223,7 +225,7 @@ def measure(
     layers = {name: own | {"output_copies": 1} for name, own in network.mapping.layers.items()}
     one = replace(network.mapping, output_copies=1, layers=layers)  # one stands for all copies
     hardware = Hardware(library, one, keep_devices=True, cells=MEASURED_CELLS)
-    meter = Meter(library, hardware, unit)
+    meter = Meter(library, hardware, unit, pulses)
     chip = Chip(seed, 0, "frozen")
 
     def layer(name: str) -> dict[str, Any]:
@@ -280,9 +282,13 @@ class Meter:
     """Reads the energy of programmed layers on recorded inputs."""
 
     def __init__(
-        self, library: Library, hardware: Hardware, unit: UnitEnergy | None = None
+        self,
+        library: Library,
+        hardware: Hardware,
+        unit: UnitEnergy | None = None,
+        pulses: bool = False,
     ) -> None:
-        self.library = library
+        self.library, self.mapping, self.pulses = library, hardware.mapping, pulses
         self.cells = CellPower(library)
         self.energy = ConversionEnergy(library, hardware.acam, unit)
         self.v_read = library.technology.column.v_read_v
@@ -313,12 +319,19 @@ class Meter:
         )
 
     def cell_power(self, layer: AnalogLinear, drive: Array) -> Floats:
-        """Return the power (n,) [W] of all cells of a layer for row drives (n, in)."""
+        """Return the power (n,) [W] of all cells of a layer for row drives (n, in).
+
+        Of rows that are driven by pulses it is the mean over the bits of a code.
+        """
+        bits = max(CODE_BITS, self.mapping.of(layer.spec.name).input_bits)
+        drives = pulse_drives(drive.astype(float), bits) if self.pulses else [drive]
         total = np.zeros(len(drive))
         for rows, array in zip(layer.tiles, layer.arrays, strict=True):
             assert array.devices is not None
             g = np.concatenate(list(array.devices), axis=1)  # (rows, arrays x cols)
-            total += self.cells.total(g, drive[:, rows].astype(float) * self.v_read)
+            for v in drives:
+                power = self.cells.total(g, v[:, rows].astype(float) * self.v_read)
+                total += power / len(drives)
         return total
 
     def searches(self, layer: AnalogLinear, drive: Array) -> tuple[list[Floats], Floats | None]:

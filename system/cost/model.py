@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from behavioral.library import Library
 from system.cost.chip import Chip, Placement, balanced_copies
 from system.cost.components import Components
+from system.cost.driver import RowDriver
 from system.cost.measure import Figures, LayerFigures
 from system.cost.products import ProductFigures
 from system.cost.spice import amplifier_power, has_measured_amplifier, search_time
@@ -18,6 +19,7 @@ ORIGIN = {
     "cells": "SPICE",
     "acam": "SPICE",
     "amplifier": "estimate",
+    "row driver": "SPICE",
     "dac": "table",
     "gray decoder": "table",
     "range choice": "table",
@@ -230,10 +232,10 @@ class NlDpe:
         stage, summing = amplifier_power(self.library, gm_over_id)
         return stages * stage + sums * summing
 
-    def read_time(self, figures: LayerFigures) -> float:
-        """Return how long the rows are driven: settling, then one conversion [s]."""
+    def read_time(self, figures: LayerFigures, driver: RowDriver) -> float:
+        """Return how long the rows are read: settling, for every bit if so, one conversion [s]."""
         settled = figures.settle_s + self.library.readout.settle_s
-        return float(settled + self.conversion_time)
+        return float(driver.reads * max(settled, driver.slot_s) + self.conversion_time)
 
     @property
     def conversion_time(self) -> float:
@@ -256,7 +258,8 @@ class NlDpe:
     def _linear(self, layer: Layer, copies: int) -> tuple[dict[str, float], float]:
         part, chip, found = self.components, self.chip.of(layer), self.layer_figures(layer)
         tiles, blocks, vectors = chip.row_tiles(layer), chip.column_blocks(layer), layer.vectors
-        read = self.read_time(found)
+        driver = chip.row_driver
+        read = self.read_time(found, driver)
         outputs = layer.outputs * vectors
         found = replace(found, conversions=self._conversions(layer, found))
         coded = found.conversions + chip.ranges - 1  # codes of an output, each a mean of copies
@@ -271,7 +274,10 @@ class NlDpe:
             "cells": found.cell_power_w * layer.inputs * layer.outputs * vectors * read,
             "acam": outputs * chip.copies * found.output_j,
             "amplifier": amplifiers * read * vectors,
-            "dac": layer.inputs * blocks * vectors * part["dac"]["energy_j"] * chip.dac_growth,
+            chip.driver_name: layer.inputs
+            * blocks
+            * vectors
+            * (driver.conversion_j + driver.power_w * read),
             "gray decoder": conversions * self.decoder_j,
             "register": (bits_in * blocks + bits_out) * part["register"]["energy_j_per_bit"],
             "range choice": 2 * (chip.ranges - 1) * outputs * part["comparator"]["energy_j"],
@@ -281,7 +287,7 @@ class NlDpe:
         # A tile loads what its cores need; another copy of the layer takes the next vector.
         wide = min(layer.inputs, chip.rows * chip.cores_per_tile) * chip.input_bits
         high = min(layer.outputs, chip.columns * chip.cores_per_tile) * CODE_BITS
-        step = part["dac"]["settle_s"] + read
+        step = driver.settle_s + read
         step += wide / part["buffer"]["bandwidth_bit_per_s"]
         step += high / part["router"]["bandwidth_bit_per_s"]
         step += sums_of_codes / vectors / self._adder_rate(layer)

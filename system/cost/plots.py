@@ -16,6 +16,7 @@ COLORS = {
     "acam": "#5e81ac",
     "amplifier": "#bf616a",
     "dac": "#d08770",
+    "row driver": "#c66b3d",
     "adc": "#bf616a",
     "gray decoder": "#8fbcbb",
     "range choice": "#88c0d0",

@@ -36,7 +36,6 @@ ENTRIES = {
 UNKNOWN = (
     "leakage and idle power of everything; clock distribution and control",
     "charging of the ACAM's data lines",
-    "supply losses of row drivers beyond the cells' own dissipation",
     "area of resistors, wells and wires of the amplifiers (gates and capacitors are counted), and "
     "of scalers and links (0 in the table until you set it)",
     "embedding table and tokens: off chip, not counted; programming the chip, not counted",
@@ -70,7 +69,12 @@ def not_counted(study: Study) -> list[str]:
     if study.figures.unit is None:
         reason = f" ({study.unit_missing})" if study.unit_missing else ""
         unit = [f"sense amplifiers, OR lines and clock drivers of the ACAM{reason}"]
-    return [*UNKNOWN, *unit, *(w.missing for w in study.workloads if w.missing)]
+    driver = ["supply losses of row drivers beyond the cells' own dissipation"]
+    if study.machine.chip.driver is not None:
+        driver = ["area of the row drivers' resistors, wells and wires; what adds up their bits"]
+    elif study.driver_missing:
+        driver = [f"the chosen row driver, whose place a DAC takes ({study.driver_missing})"]
+    return [*UNKNOWN, *driver, *unit, *(w.missing for w in study.workloads if w.missing)]
 
 
 def _origin(study: Study) -> str:

@@ -9,10 +9,12 @@ from typing import Any
 from behavioral.library import Library
 from circuits import unit_energy
 from circuits.errors import NldpeError, ParameterError
+from circuits.row_driver import PulseData
 from circuits.unit_energy import UnitEnergy
 from system.cost.baselines import baselines, gpu_roofline
 from system.cost.chip import Chip
 from system.cost.components import Components
+from system.cost.driver import MeasuredDriver, measured_driver
 from system.cost.measure import Figures, StimulusOps, measure
 from system.cost.model import Cost, NlDpe
 from system.cost.workload import Workload, classifier, lenet, llama, shaped
@@ -38,6 +40,7 @@ class Study:
     others : costs of the ADC baselines for each workload.
     gpu : roofline of each workload, as in `gpu_roofline`.
     unit_missing : why the circuits around the ACAM's cells are not counted; empty where they are.
+    driver_missing : why a DAC of the table stands for the chosen row driver; empty where none does.
     """
 
     model: str
@@ -48,6 +51,7 @@ class Study:
     others: tuple[tuple[Cost, ...], ...]
     gpu: tuple[Mapping[str, float], ...]
     unit_missing: str = ""
+    driver_missing: str = ""
 
     @property
     def figures(self) -> Figures:
@@ -99,7 +103,11 @@ def estimate(
     if config is not None:
         _check_sequence(model, sequence, config.max_position_embeddings)
     unit, missing = whole_unit(library)
-    figures, ops = measure(network, library, unit, seed=seed, pieces=pieces)
+    driver, no_driver = measured_driver(library)
+    figures, ops = measure(
+        network, library, unit, seed=seed, pieces=pieces,
+        pulses=driver is not None and isinstance(driver.data, PulseData),
+    )  # fmt: skip
     if config is not None:
         word = components["vector_unit"]["word_bits"]
         workloads = tuple(llama(config, w, sequence, word) for w in ("token", "prompt"))
@@ -110,7 +118,7 @@ def estimate(
     return assemble(
         model, library, components, figures, workloads,
         batch=batch, replicate=replicate, reference=known, sequence=sequence if config else 0,
-        unit_missing=missing,
+        unit_missing=missing, driver=driver, driver_missing=no_driver,
     )  # fmt: skip
 
 
@@ -134,9 +142,11 @@ def assemble(
     reference: bool = False,
     sequence: int = 0,
     unit_missing: str = "",
+    driver: MeasuredDriver | None = None,
+    driver_missing: str = "",
 ) -> Study:
     """Cost workloads on all machines, from figures that were measured before."""
-    chip = Chip.from_components(components, library, figures.mapping)
+    chip = Chip.from_components(components, library, figures.mapping, driver)
     machine = NlDpe(chip, library, figures, reference)
     return Study(
         model,
@@ -147,6 +157,7 @@ def assemble(
         tuple(tuple(b.cost(w, batch) for b in baselines(components)) for w in workloads),
         tuple(gpu_roofline(components, w, batch) for w in workloads),
         unit_missing,
+        driver_missing,
     )
 
 
