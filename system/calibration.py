@@ -73,6 +73,7 @@ class RangeRecorder(FloatOps):
     - `NAME.out` (2,): after bias and activation
     - `NAME.a`, `NAME.b` (1,) or (channels,): largest magnitudes of the operands of a
       data-dependent product; by channel if the mapping's output ranges are by column
+    - `NAME.a` (1,) too: of the inputs of a Dynamic Tanh
     - `NAME.q`, `NAME.k`, `NAME.v` (heads,): largest magnitudes per head
 
     With `Mapping.input_blocks`, x, y, its moments and tile are those of the scaled vectors.
@@ -111,6 +112,11 @@ class RangeRecorder(FloatOps):
         self._peak(name, "a", a.reshape(-1, channels))
         self._peak(name, "b", b.reshape(-1, channels))
         return super().multiply(name, a, b)
+
+    def dynamic_tanh(self, name: str, x: Array) -> Array:
+        """Return weight tanh(alpha x) + bias, noting the largest magnitude."""
+        self._peak(name, "a", x.reshape(-1, 1))
+        return super().dynamic_tanh(name, x)
 
     def attention(
         self, name: str, q: Array, k: Array, v: Array, cache: Cache | None, mask: Mask | None = None

@@ -20,6 +20,7 @@ from circuits.errors import ParameterError
 from system.attention import AnalogAttention, AnalogCache
 from system.calibration import Ranges, peaks
 from system.chip_store import ChipStore
+from system.dynamic_tanh import TanhUnits
 from system.hardware import Chip, Hardware, hardware_for
 from system.layer_spec import IDENTITY, QuantizedLinear
 from system.linear import AnalogLinear
@@ -58,6 +59,11 @@ class QuantizedOps(FloatOps):
         """Return a * b with 8-bit magnitudes."""
         size = a.shape[-1]
         return self._round(name, "a", a, size) * self._round(name, "b", b, size)
+
+    def dynamic_tanh(self, name: str, x: Array) -> Array:
+        """Return weight tanh(alpha x) + bias, from codes to codes."""
+        units = TanhUnits(None, name, self._tensors, self._ranges, self._mapping.of(name))
+        return units.forward(x)
 
     def attention(
         self, name: str, q: Array, k: Array, v: Array, cache: Cache | None, mask: Mask | None = None
@@ -126,6 +132,7 @@ class AnalogOps:
         self.layers: dict[str, AnalogLinear] = {}
         self._attention: dict[str, AnalogAttention] = {}
         self._products: dict[str, ProductModel] = {}
+        self._tanhs: dict[str, TanhUnits] = {}
         self._reads: dict[str, list[int]] = {}  # of layers that were let go
 
     def linear(self, name: str, x: Array, activation: Activation = None) -> Array:
@@ -193,6 +200,16 @@ class AnalogOps:
         right = products.encode(b.reshape(-1, size), 1.0, scales=two)
         self._count(a.size * 2, left.clipped + right.clipped)
         return products.multiply(left, right, one * two).reshape(a.shape)
+
+    def dynamic_tanh(self, name: str, x: Array) -> Array:
+        """Return weight tanh(alpha x) + bias, the tanh from ACAM units."""
+        if name not in self._tanhs:
+            self._tanhs[name] = TanhUnits(
+                self.hardware.acam, name, self._tensors, self._ranges,
+                self.hardware.mapping.of(name), self.chip.stream(name), self.chip.noise != "none",
+            )  # fmt: skip
+        self._count(x.size, 0)
+        return self._tanhs[name].forward(x)
 
     def attention(
         self, name: str, q: Array, k: Array, v: Array, cache: Cache | None, mask: Mask | None = None

@@ -224,6 +224,12 @@ class PartOps(AnalogOps):
             return super().multiply(name, a, b)
         return self._exact.multiply(name, a, b)
 
+    def dynamic_tanh(self, name: str, x: Array) -> Array:
+        """Return weight tanh(alpha x) + bias."""
+        if self.switch.parts.includes("activations"):
+            return super().dynamic_tanh(name, x)
+        return self._exact.dynamic_tanh(name, x)
+
     def attention(
         self, name: str, q: Array, k: Array, v: Array, cache: Cache | None, mask: Mask | None = None
     ) -> Array:

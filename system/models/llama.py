@@ -50,6 +50,8 @@ class LlamaConfig:
     head_dim : width of a head.
     max_position_embeddings : longest context [tokens].
     rms_norm_eps : added to the mean square.
+    normalization : "rms", or "dynamic-tanh": weight tanh(alpha x) + bias in its place, which needs
+        no mean over the channels (Zhu et al., arXiv:2503.10622; names of tensors are theirs).
     rope_theta : base of the rotary periods.
     rope_scaling : Llama 3's frequency stretching, or None.
     tie_word_embeddings : the output projection is the embedding matrix.
@@ -66,6 +68,7 @@ class LlamaConfig:
     head_dim: int
     max_position_embeddings: int = 2048
     rms_norm_eps: float = 1e-6
+    normalization: str = "rms"
     rope_theta: float = 10000.0
     rope_scaling: RopeScaling | None = None
     tie_word_embeddings: bool = False
@@ -115,6 +118,8 @@ class LlamaConfig:
         config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], **asdict(self)}
         config["hidden_act"] = "silu"
         config["eos_token_id"] = list(self.eos_token_id) or None
+        if self.normalization == "rms":
+            del config["normalization"]
         if self.rope_scaling is not None:
             config["rope_scaling"] = {"rope_type": "llama3", **asdict(self.rope_scaling)}
         return config
@@ -128,6 +133,12 @@ class LlamaConfig:
             raise CheckpointError(
                 f"config.json: {self.num_attention_heads} heads must be a multiple of "
                 f"{self.num_key_value_heads} key heads, and head_dim {self.head_dim} even"
+            )
+
+        if self.normalization not in ("rms", "dynamic-tanh"):
+            raise CheckpointError(
+                f"config.json: normalization is {self.normalization!r};"
+                " permitted: rms, dynamic-tanh"
             )
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -145,14 +156,17 @@ class LlamaConfig:
             "mlp.down_proj": (width, inner, self.mlp_bias),
         }
         table: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (self.vocab_size, width)}
+        norms = ["model.norm"]
         for layer in (f"model.layers.{i}" for i in range(self.num_hidden_layers)):
-            table[f"{layer}.input_layernorm.weight"] = (width,)
-            table[f"{layer}.post_attention_layernorm.weight"] = (width,)
+            norms += [f"{layer}.input_layernorm", f"{layer}.post_attention_layernorm"]
             for name, (rows, columns, biased) in projections.items():
                 table[f"{layer}.{name}.weight"] = (rows, columns)
                 if biased:
                     table[f"{layer}.{name}.bias"] = (rows,)
-        table["model.norm.weight"] = (width,)
+        for norm in norms:
+            table[f"{norm}.weight"] = (width,)
+            if self.normalization == "dynamic-tanh":
+                table[f"{norm}.alpha"], table[f"{norm}.bias"] = (1,), (width,)
         if not self.tie_word_embeddings:
             table["lm_head.weight"] = (self.vocab_size, width)
         return table
@@ -171,6 +185,7 @@ _SIZES = {
 _PLAIN_FIELDS = (
     *sorted(_SIZES),
     "rms_norm_eps",
+    "normalization",
     "tie_word_embeddings",
     "attention_bias",
     "mlp_bias",
@@ -229,16 +244,18 @@ class Llama:
         x = self.tensors["model.embed_tokens.weight"][ids]  # (B, T, width)
         for i in range(self.config.num_hidden_layers):
             layer = f"model.layers.{i}"
-            h = self._normalize(f"{layer}.input_layernorm", x)
+            h = self._normalize(f"{layer}.input_layernorm", x, ops)
             x = x + self._attend(f"{layer}.self_attn", h, ops, rotation, cache)
-            h = self._normalize(f"{layer}.post_attention_layernorm", x)
+            h = self._normalize(f"{layer}.post_attention_layernorm", x, ops)
             x = x + _feed_forward(f"{layer}.mlp", h, ops)
         if last_only:
             x = x[:, -1:]
-        return ops.linear("lm_head", self._normalize("model.norm", x))
+        return ops.linear("lm_head", self._normalize("model.norm", x, ops))
 
-    def _normalize(self, name: str, x: Array) -> Array:
+    def _normalize(self, name: str, x: Array, ops: Ops) -> Array:
         """RMSNorm: divide by the root of the mean square, then scale each channel."""
+        if self.config.normalization == "dynamic-tanh":
+            return ops.dynamic_tanh(name, x)
         mean_square = np.mean(np.square(x), axis=-1, keepdims=True)
         scale = 1.0 / np.sqrt(mean_square + np.float32(self.config.rms_norm_eps))
         scaled: Array = self.tensors[f"{name}.weight"] * (x * scale)

@@ -49,6 +49,9 @@ class Ops(Protocol):
     def multiply(self, name: str, a: Array, b: Array) -> Array:
         """Return the element-wise product of two activations of equal shape."""
 
+    def dynamic_tanh(self, name: str, x: Array) -> Array:
+        """Return weight tanh(alpha x) + bias, by channel; alpha, `name`.alpha, is one number."""
+
     def attention(
         self, name: str, q: Array, k: Array, v: Array, cache: Cache | None, mask: Mask | None = None
     ) -> Array:
@@ -145,6 +148,12 @@ class FloatOps:
     def multiply(self, name: str, a: Array, b: Array) -> Array:
         """Return a * b."""
         return a * b
+
+    def dynamic_tanh(self, name: str, x: Array) -> Array:
+        """Return weight tanh(alpha x) + bias."""
+        alpha, weight, bias = (self._tensors[f"{name}.{k}"] for k in ("alpha", "weight", "bias"))
+        out: Array = weight * np.tanh(alpha * x) + bias
+        return out
 
     def attention(
         self, name: str, q: Array, k: Array, v: Array, cache: Cache | None, mask: Mask | None = None

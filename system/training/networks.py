@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from circuits.errors import ParameterError
 from system.models.ops import Activation
 from system.models.patches import Convolution
 
@@ -157,7 +158,17 @@ def rotate(x: Tensor, theta: float) -> Tensor:
 
 
 def llama(ops: TorchOps, p: Parameters, config: dict[str, int | float], tokens: Tensor) -> Tensor:
-    """Llama decoder: tokens (batch, time) -> logits (batch, time, vocabulary)."""
+    """Llama decoder: tokens (batch, time) -> logits (batch, time, vocabulary).
+
+    Raises
+    ------
+    ParameterError
+        It has Dynamic Tanh in place of RMSNorm.
+    """
+    if config.get("normalization", "rms") != "rms":
+        raise ParameterError(
+            "a Llama with Dynamic Tanh runs in every mode, but is not trained here"
+        )
     eps = float(config["rms_norm_eps"])
     x = F.embedding(tokens, p["model.embed_tokens.weight"])
     for i in range(int(config["num_hidden_layers"])):

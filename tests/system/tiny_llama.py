@@ -21,15 +21,15 @@ CONFIG = LlamaConfig(
 )
 
 
-def tiny_network(tile_rows: int, **choices: object) -> Network:
+def tiny_network(tile_rows: int, config: LlamaConfig = CONFIG, **choices: object) -> Network:
     """Return the network with ranges, on which `choices` of the mapping are set."""
     rng = np.random.default_rng(0)
     tensors = {
         name: (rng.normal(size=shape) * 0.3 if len(shape) > 1 else np.ones(shape)).astype("f4")
-        for name, shape in CONFIG.shapes().items()
+        for name, shape in config.shapes().items()
     }
-    model, mapping = Llama(CONFIG, tensors), Mapping.from_dict(choices)
-    tokens = rng.integers(0, CONFIG.vocab_size, size=(8, 40))
+    model, mapping = Llama(config, tensors), Mapping.from_dict(choices)
+    tokens = rng.integers(0, config.vocab_size, size=(8, 40))
     ranges = calibrate(
         model.tensors, lambda ops: model.forward(tokens, ops), mapping, tile_rows
     )  # fmt: skip
