@@ -6,6 +6,7 @@ import difflib
 import fnmatch
 import logging
 from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -88,13 +89,17 @@ class Network:
     def samples(self, count: int) -> Samples:
         """Return `count` held-out samples, spread evenly over the test set."""
         if isinstance(self.model, LanguageModel):
-            tokens = self.encode(datasets.austen(self.data).valid)
-            return Samples(evaluation.text_windows(tokens, count), None)
+            return Samples(evaluation.text_windows(self._held_out_tokens, count), None)
         if isinstance(self.model, Bert):
             texts = sentences.held_out_set(self.data)
             return self._labelled(self.encode_texts(texts.texts), texts.labels, count)
         images = vision.test_images(self.checkpoint.config, self.data)
         return self._labelled(images.pixels, images.labels, count)
+
+    @cached_property
+    def _held_out_tokens(self) -> NDArray[np.int64]:
+        """Half a second's work for a novel."""
+        return self.encode(datasets.austen(self.data).valid)
 
     def _labelled(self, inputs: NDArray[Any], labels: NDArray[Any], count: int) -> Samples:
         """Return `count` of the inputs with labels, or with what the network's own float32 says."""
