@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -137,6 +138,13 @@ def test_every_key_of_the_component_table_moves_some_output(library, components,
     before, after = (report.to_dict(study(library, c)) for c in (base, changed))
     claims = [[c["ours"] for c in tree.pop("claims")] for tree in (before, after)]
     assert numbers(before) != numbers(after) or claims[0] != claims[1]
+
+
+def test_every_component_names_its_source_and_a_node_or_why_there_is_none(components):
+    said = re.compile(r"\d nm|^none: |not stated")
+    for name, entry in components.entries.items():
+        assert len(entry.source) > 10, name
+        assert said.search(entry.technology), f"{name}: {entry.technology}"
 
 
 @pytest.mark.parametrize(
