@@ -68,8 +68,10 @@ def draw_machines(ax: Any, costs: tuple[Cost, ...]) -> None:
             bottom += joules * scale
         ax.text(k, bottom, engineering(cost.energy_j, "J"), ha="center", va="bottom", fontsize=8)
     ax.set_xticks(range(len(costs)), [c.machine for c in costs], fontsize=8)
-    ax.set_ylabel(f"energy of a batch of {costs[0].batch} [{unit}J]")
-    ax.set_title(f"one {costs[0].what}", fontsize=10)
+    ax.set_ylabel(f"energy [{unit}J]")
+    batch = costs[0].batch
+    items = f"one {costs[0].what}" if batch == 1 else f"a batch of {batch} {costs[0].what}s"
+    ax.set_title(items, fontsize=10)
     ax.margins(y=0.1)
 
 
@@ -87,7 +89,9 @@ def draw_layers(ax: Any, cost: Cost) -> None:
     ax.set_yticks(range(len(shown)), [x.name for x in shown], fontsize=7)
     ax.set_xlabel(f"energy of one {cost.what} [{unit}J]")
     handles = [_patch(COLORS[n], n) for n, e in cost.energies.items() if e > 0.002 * cost.energy_j]
-    ax.legend(handles=handles, fontsize=7, ncols=2, loc="best")
+    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.11), "frameon": False}
+    ax.legend(handles=handles, fontsize=7, ncols=5, **below)
+    ax.set_xlim(0.0, 1.04 * scale * max(x.total_j for x in shown))
     ax.set_title("NL-DPE, by layer", fontsize=10)
 
 
