@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from time import perf_counter
 
 import h5py
 import numpy as np
@@ -37,13 +36,15 @@ def test_every_command_explains_itself(command, capsys):
 
 
 def test_help_takes_less_than_half_a_second():
-    """The best of five: other processes share the machine."""
+    """The best of three, in processor time: other processes share the machine."""
     code = "import sys; from system.commands.main import main; main(['--help'])"
     times = []
-    for _ in range(5):
-        start = perf_counter()
+    for _ in range(3):
+        before = os.times()
         subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-        times.append(perf_counter() - start)
+        after = os.times()
+        user = after.children_user - before.children_user
+        times.append(user + after.children_system - before.children_system)
     assert min(times) < 0.5
 
 
