@@ -12,10 +12,13 @@ import argparse
 import statistics
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from behavioral.library import Library
+from behavioral.programming import Noise
 from behavioral.threads import one_blas_thread
 from benchmarks.timing import repeated, seconds
 from circuits.errors import NldpeError
@@ -23,19 +26,17 @@ from system.engine import make_ops
 from system.hardware import Chip
 from system.models.bert import Bert
 from system.models.language import LanguageModel
-from system.models.ops import FloatOps
-from system.networks import load_network
+from system.models.ops import FloatOps, Ops
+from system.networks import Network, load_network
 
-NOISES = ("frozen", "per-read")
+NOISES: tuple[Noise, ...] = ("frozen", "per-read")
 
 
 def measure(name: str, library: Library, samples: int, tokens: int, rounds: int) -> str:
     """Return one line of the table."""
     network = load_network(name, tile_rows=library.technology.column.rows)
-    model, inputs = network.model, network.samples(samples).inputs
-    if isinstance(model, (LanguageModel, Bert)):
-        inputs = inputs[:, :tokens]
-    ops = [FloatOps(model.tensors)]
+    model, inputs = network.model, _inputs(network, samples, tokens)
+    ops: list[Ops] = [FloatOps(model.tensors)]
     ops += [make_ops(network, library, "noisy", Chip(noise=noise)) for noise in NOISES]
     runs = [lambda arithmetic=arithmetic: model.forward(inputs, arithmetic) for arithmetic in ops]
     calls = [repeated(run) for run in runs]  # programs and compiles too
@@ -45,6 +46,18 @@ def measure(name: str, library: Library, samples: int, tokens: int, rounds: int)
     ratios = [f"{best[i] / best[0]:.2f} / {middle[i] / middle[0]:.2f}" for i in range(1, len(runs))]
     shape = " x ".join(str(size) for size in inputs.shape)
     return f"| {name}, {shape} | {' | '.join(ratios)} | {best[0]:.3g} s |"
+
+
+def _inputs(network: Network, samples: int, tokens: int) -> NDArray[Any]:
+    """Return images; the starts of texts; or the longest of many sentences, cut to one length."""
+    if isinstance(network.model, LanguageModel):
+        return network.samples(samples).inputs[:, :tokens]
+    if not isinstance(network.model, Bert):
+        return network.samples(samples).inputs
+    texts = network.samples(16 * samples).inputs
+    lengths = (texts >= 0).sum(axis=1)
+    longest = np.argsort(lengths, kind="stable")[-samples:]
+    return texts[longest, : min(tokens, lengths[longest[0]])]
 
 
 def main() -> None:
