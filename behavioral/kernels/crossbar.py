@@ -69,9 +69,12 @@ def bend_parallel(x, first, size, rest, law, out, place):
     return count
 
 
-@njit(cache=True)
+@njit(cache=True, fastmath={"contract"})
 def _deviate(v, u, law, out):
-    """Write ``(v - u) law(v, u)`` for one sample; Horner's scheme in u, and in v for each power."""
+    """Write ``(v - u) law(v, u)`` for one sample; Horner's scheme in u, and in v for each power.
+
+    Each product is added without being rounded before.
+    """
     a0, a1, a2, a3, a4, a5 = law[0, 0], law[0, 1], law[0, 2], law[0, 3], law[0, 4], law[0, 5]
     b0, b1, b2, b3, b4 = law[1, 0], law[1, 1], law[1, 2], law[1, 3], law[1, 4]
     c0, c1, c2, c3 = law[2, 0], law[2, 1], law[2, 2], law[2, 3]
