@@ -74,6 +74,9 @@ class Design:
     energy_g, energy_j : (m,) float arrays [S], [J]
         Energy of one search of a cell whose two bounds lie at thresholds spread evenly over the
         target's span, data line in the middle of the span.
+    delay_s : (2, m) float array [s]
+        From the start of the evaluation until the match line of a lower, an upper half of these
+        cells stands at ``v_sense_v``; inf where it matches.
     failed : int
         Simulations that failed.
     """
@@ -82,6 +85,7 @@ class Design:
     threshold_v: Floats
     energy_g: Floats
     energy_j: Floats
+    delay_s: Floats
     failed: int
 
     def errors(self, target: Target) -> Floats:
@@ -111,11 +115,14 @@ def evaluate(device: Device, technology: Technology, target: Target, **run_optio
     low, high = target.threshold(target.g[[0, -1]])
     wanted = np.linspace(low, high, ENERGY_POINTS)
     joules, energy_g = np.zeros(ENERGY_POINTS), np.full(ENERGY_POINTS, np.nan)
-    for half, curve in zip(HALVES, volts, strict=True):
+    delay = np.full((2, ENERGY_POINTS), np.nan)
+    for k, (half, curve) in enumerate(zip(HALVES, volts, strict=True)):
         energy_g = invert_threshold(target.g, curve, wanted)
-        own, line, _, _ = bench.energy(half, energy_g, np.full(ENERGY_POINTS, (low + high) / 2))
+        own, line, delay[k], _ = bench.energy(
+            half, energy_g, np.full(ENERGY_POINTS, (low + high) / 2)
+        )
         joules += own + line
-    return Design(technology, volts, energy_g, joules, bench.log.failed)
+    return Design(technology, volts, energy_g, joules, delay, bench.log.failed)
 
 
 def _thresholds(bench: SearchBench, half: Half, g: Floats) -> Floats:

@@ -150,8 +150,13 @@ def describe(design: Design, target: Target) -> str:
     lines.append(
         f"energy of a search, bounds spread evenly over the law's span: {np.nanmean(energy):.2f} fJ"
         f" ({np.nanmin(energy):.2f} to {np.nanmax(energy):.2f}), wanted"
-        f" {target.energy_j * 1e15:.2f} fJ; decision {acam.t_sense_s * 1e12:.0f} ps after the"
-        " precharge by definition of the thresholds"
+        f" {target.energy_j * 1e15:.2f} fJ"
+    )
+    seen = design.delay_s[np.isfinite(design.delay_s) & (design.delay_s > 0)] * 1e12
+    lines.append(
+        f"decision {acam.t_sense_s * 1e12:.0f} ps after the precharge, by definition of the"
+        " thresholds; mismatches of these searches are seen "
+        + (f"after {seen.min():.0f} to {seen.max():.0f} ps" if seen.size else "at once")
     )
     if design.failed:
         lines.append(f"{design.failed} simulations failed; see the kept netlists")

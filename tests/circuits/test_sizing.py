@@ -42,7 +42,7 @@ def test_ekv_fit_finds_its_own_law():
 def test_cost_counts_lost_thresholds_and_energy():
     target = Target(energy_weight=0.1)
     volts = np.tile(target.threshold(target.g), (2, 1))
-    exact = Design(TECHNOLOGY, volts, np.zeros(1), np.array([0.44e-15]), 0)
+    exact = Design(TECHNOLOGY, volts, np.zeros(1), np.array([0.44e-15]), np.zeros((2, 1)), 0)
     assert exact.cost(target) == 0.0
     hungry = replace(exact, energy_j=np.array([0.44e-15 * np.e]))
     assert hungry.cost(target) == pytest.approx(0.1)
