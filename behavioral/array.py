@@ -31,6 +31,9 @@ class ProgrammedArray:
     noise : "none", "frozen" or "per-read"
     levels : (rows, levels) float32 array or None
         What row drivers make of evenly spaced inputs from -1 to 1; None: ideal drivers.
+    offset : (cols,) float32 array or None
+        What random offsets of transimpedance stages add to the column outputs on their way to the
+        data line; not part of a product.
     """
 
     correction: Correction
@@ -40,6 +43,7 @@ class ProgrammedArray:
     clipped: int
     noise: Noise
     levels: Float32 | None = None
+    offset: Float32 | None = None
 
     @property
     def rows(self) -> int:

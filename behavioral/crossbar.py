@@ -21,6 +21,7 @@ from behavioral.first_order import mean_gain, squared_share
 from behavioral.kernels import crossbar as kernels
 from behavioral.noise import NoiseLaw, add_read_noise, generator, seed_path
 from behavioral.programming import Group, Job, Noise, Programmer
+from behavioral.readout_offset import ReadoutOffset
 from behavioral.row_transfer import RowTransfer, follow
 from behavioral.row_wires import Wires
 from behavioral.spread import Spread
@@ -93,6 +94,7 @@ class CrossbarModel:
         data = library.row_transfer
         self.row_transfer = None if data is None else RowTransfer(data, self.v_read)
         self.mismatch = CellMismatch.of(library, self.cell, self.span)
+        self.readout_offset = ReadoutOffset.of(library, self.v_read, self.span)
         self.policy = policy
         self.clipped_inputs = 0
         self._check()
@@ -194,7 +196,20 @@ class CrossbarModel:
             clipped=sum(group.clipped for group in groups) + more,
             noise=noise,
             levels=levels,
+            offset=self._offsets(groups, job),
         )
+
+    def _offsets(self, groups: list[Group], job: Job) -> Float32 | None:
+        """Return what the transimpedance stages add to all columns, if their offsets are drawn."""
+        if self.readout_offset is None:
+            return None
+        parts, gain = [np.zeros(0, np.float32)], job.gain
+        for group in groups:
+            column = sum(part.size for part in parts)
+            parts.append(
+                self.readout_offset.of_stages(group, self.programmer, gain, job.seed, column)
+            )
+        return np.concatenate(parts)
 
     def _check_weights(self, w: ArrayLike, noise: str, slices: int) -> Float32:
         weights = np.ascontiguousarray(w, dtype=np.float32)

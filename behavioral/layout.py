@@ -98,6 +98,7 @@ _ENTRIES = {
         "phase_margin_deg": Entry("deg", "phase margin of the loop", ()),
         "amplifier_offset_v": Entry("V", "systematic input offset: transimpedance, summing", ()),
         "amplifier_offset_sigma_v": Entry("V", "random input offset, standard deviation", ()),
+        "monte_carlo_offset_v": Entry("V", "input offsets of drawn amplifiers", ("",)),
         "output_lo_v": Entry("V", "output range at half the gain: transimpedance, summing", ()),
         "output_hi_v": Entry("V", "output range at half the gain: transimpedance, summing", ()),
         "nonlinearity_v": Entry("V", "data line from the straight line, largest", ()),

@@ -28,11 +28,14 @@ class ReadoutOffset:
     ----------
     sigma : float
         Standard deviation of an amplifier's input offset, over v_read.
+    v_read : float
+        Full row swing [V].
     g_feedback : float
         Conductance of a feedback resistor, over span.
     """
 
     sigma: float
+    v_read: float
     g_feedback: float
 
     @classmethod
@@ -43,11 +46,13 @@ class ReadoutOffset:
         that is read without input shows its own.
         """
         variation = getattr(library, "variation", None)
-        sigma = float(np.nan_to_num(library.readout.amplifier_offset_sigma_v))
-        if variation is None or variation.mismatch != "open" or not sigma:
+        if variation is None or variation.mismatch != "open":
+            return None
+        sigma = float(np.nan_to_num(np.ravel(library.readout.amplifier_offset_sigma_v)).sum())
+        if not sigma:  # a model of amplifiers: empty, or NaN
             return None
         feedback = library.technology.readout.r_feedback_ohm
-        return cls(sigma / v_read, 1.0 / (feedback * span))
+        return cls(sigma / v_read, v_read, 1.0 / (feedback * span))
 
     def of_stages(
         self, group: "Group", programmer: "Programmer", gain: np.float32, seed: tuple[int, ...],
@@ -72,15 +77,16 @@ class ReadoutOffset:
         found = [(line + self.g_feedback) * draw for line, draw in zip(lines, draws, strict=True)]
         return np.asarray(self.sigma * (found[1] - found[0]), np.float32)
 
-    def of_sums(self, span: Float32, v_line: float, v_read: float, seed: tuple[int, ...]) -> Float32:
+    def of_sums(self, span: Float32, v_line: float, seed: tuple[int, ...]) -> Float32:
         """Return what the summing stages of some data lines add, (cols,).
 
         Parameters
         ----------
         span : (cols,) float32 array
             Column outputs that fill a data line.
-        v_line, v_read : float [V]
-            Voltage of a full data line, and of a full row.
+        v_line : float
+            Voltage over a data line's range [V].
+        seed : tuple of int
         """
         draws = normal(stream_key(seed, "offset/sum"), len(span))
-        return np.asarray(self.sigma * (span * v_read / v_line + self.g_feedback) * draws)
+        return np.asarray(self.sigma * (span * self.v_read / v_line + self.g_feedback) * draws)

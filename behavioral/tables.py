@@ -63,7 +63,7 @@ class Tables:
             "crossbar": crossbar.characterize(
                 device, technology, samples=samples, adaptive_lsb=adaptive_lsb, **options
             ),
-            "readout": readout.characterize(device, technology, **options),
+            "readout": readout.characterize(device, technology, samples=samples, **options),
         }
         if "row_transfer" in circuits_of(technology):
             parts["row_transfer"] = row_transfer.characterize(device, technology, **options)

@@ -31,7 +31,8 @@ class Variation:
     mismatch : {"none", "open", "trimmed"}
         Transistors of the single cells differ. "open": a conductance is written, and the threshold
         (the current of a crossbar cell, `behavioral.cell_mismatch`) is where it falls. "trimmed":
-        written until the cell's own is right, as far as the device's range reaches.
+        written until the cell's own is right, as far as the device's range reaches. Offsets of
+        read-out amplifiers (`behavioral.readout_offset`) are drawn in the open case alone.
     programmed_for : Library or None
         Whose threshold curves and data line programming assumes; None: the library's own.
     """

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from circuits import plan
-from circuits.netlist import number
+from circuits.netlist import chunks, number
 from circuits.parameters import Technology
 from circuits.plan import Job, Result, RunLog
 from circuits.readout_bench import (
@@ -30,6 +30,7 @@ Floats = NDArray[np.float64]
 
 LOADS = (0.5, 1.0, 2.0, 4.0)  # data-line capacitance over readout.c_load_f
 NOISE_BAND_HZ = (1e3, 1e10)  # slower noise is drift, which calibration takes out (ours)
+SEED, DRAWN_TOGETHER = 8, 100  # of the Monte-Carlo: a library is the same every time; a netlist
 SWEEP = 4.0  # of the transfer sweep, over half the full-scale current
 
 
@@ -53,6 +54,8 @@ class AmplifierData:
         Systematic: inverting minus non-inverting input at rest.
     amplifier_offset_sigma_v : float
         Standard deviation from the thresholds of pair and mirror (``process.a_vt_v_m``) [V].
+    monte_carlo_offset_v : (samples,) float array [V]
+        Offsets of drawn amplifiers, less that of the matched one.
     output_lo_v, output_hi_v : (2,) float arrays [V]
         Output range in which the gain is at least half of that at rest.
     nonlinearity_v : float
@@ -77,6 +80,7 @@ class AmplifierData:
     phase_margin_deg: Floats = field(default_factory=_empty)
     amplifier_offset_v: Floats = field(default_factory=_empty)
     amplifier_offset_sigma_v: float = np.nan
+    monte_carlo_offset_v: Floats = field(default_factory=_empty)
     output_lo_v: Floats = field(default_factory=_empty)
     output_hi_v: Floats = field(default_factory=_empty)
     nonlinearity_v: float = np.nan
@@ -89,7 +93,9 @@ class AmplifierData:
     amplifier_status: NDArray[np.int8] = field(default_factory=_empty)
 
 
-def measure(technology: Technology, log: RunLog, **run_options: Any) -> dict[str, Any]:
+def measure(
+    technology: Technology, log: RunLog, *, samples: int = 0, **run_options: Any
+) -> dict[str, Any]:
     """Measure the chosen amplifier in ngspice.
 
     Parameters
@@ -97,6 +103,8 @@ def measure(technology: Technology, log: RunLog, **run_options: Any) -> dict[str
     technology : Technology
     log : RunLog
         Notes the jobs.
+    samples : int
+        Amplifiers of the mismatch Monte-Carlo.
     **run_options
         As ``circuits.plan.run``.
 
@@ -125,6 +133,7 @@ def measure(technology: Technology, log: RunLog, **run_options: Any) -> dict[str
     return {
         **_loops(loops),
         "amplifier_offset_sigma_v": _mismatch(mismatch),
+        "monte_carlo_offset_v": _monte_carlo(technology, samples, log, run_options),
         **_transfer(transfers, technology),
         **_noise(noise, transfers[0], technology),
         "amplifier_power_w": _powers(bias, stage, transfers[0], technology.amplifier.v_supply_v),
@@ -218,23 +227,39 @@ def loop_gain(v: dict[str, NDArray[Any]]) -> tuple[Floats, NDArray[np.complex128
 # -- offset of mismatched thresholds
 
 
-def _mismatch_job(technology: Technology) -> Job:
-    """Build three followers: matched, pair shifted by one sigma, mirror shifted."""
+def _threshold_sigmas(technology: Technology) -> Floats:
+    """Return the spread of the threshold differences of pair and mirror, (2,) [V]."""
     sized = technology.amplifier
-    pair, mirror = (
-        number(technology.process.a_vt_v_m * np.sqrt(2 / (width * length)))
-        for width, length in (
-            (sized.w_pair_m, sized.l_signal_m),
-            (sized.w_mirror_m, sized.l_mirror_m),
-        )
-    )
-    lines = [
-        "x0 cm o0 o0 amplifier",
-        f"x1 cm o1 o1 amplifier vth_pair={pair}",
-        f"x2 cm o2 o2 amplifier vth_mirror={mirror}",
+    gates = [(sized.w_pair_m, sized.l_signal_m), (sized.w_mirror_m, sized.l_mirror_m)]
+    return np.asarray(technology.process.a_vt_v_m * np.sqrt(2 / np.prod(gates, axis=1)))
+
+
+def _mismatch_job(technology: Technology, draws: Floats | None = None) -> Job:
+    """Build followers: matched, and with shifts of pair and mirror; by default one sigma each."""
+    shifts = np.diag(_threshold_sigmas(technology)) if draws is None else draws
+    lines = ["x0 cm o0 o0 amplifier"] + [
+        f"x{k} cm o{k} o{k} amplifier vth_pair={number(pair)} vth_mirror={number(mirror)}"
+        for k, (pair, mirror) in enumerate(shifts, 1)
     ]
-    vectors = ("v(o0)", "v(o1)", "v(o2)")
+    vectors = tuple(f"v(o{k})" for k in range(len(lines)))
     return bench_job(technology, "amplifier-mismatch", "\n".join(lines), ".op", vectors)
+
+
+def _monte_carlo(
+    technology: Technology, samples: int, log: RunLog, run_options: dict[str, Any]
+) -> Floats:
+    """Return the offsets of drawn amplifiers less that of the matched one, (samples,) [V]."""
+    normals = np.random.default_rng(SEED).standard_normal((samples, 2))
+    draws, parts = normals * _threshold_sigmas(technology), list(chunks(samples, DRAWN_TOGETHER))
+    jobs = [_mismatch_job(technology, draws[part]) for part in parts] if samples else []
+    results = plan.run(jobs, **run_options) if jobs else []
+    log.add(jobs, results)
+    found = np.full(samples, np.nan)
+    for part, job, result in zip(parts, jobs, results, strict=False):
+        if result.status < 2:
+            matched, *others = (float(result.vectors[name][0]) for name in job.vectors)
+            found[part] = np.array(others) - matched
+    return found
 
 
 def _mismatch(result: Result) -> float:

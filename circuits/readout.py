@@ -66,12 +66,13 @@ def characterize(
     *,
     quick: bool = False,
     checks: bool = True,
+    samples: int = 0,
     **run_options: Any,
 ) -> ReadoutData:
     """Measure transfer, input resistance, bandwidth and settling of the read-out in ngspice.
 
     ``device``, ``quick`` and ``checks`` are there for the common interface; the read-out needs none
-    of them.
+    of them. ``samples``: transistor-level amplifiers of a mismatch Monte-Carlo.
     """
     del device, quick, checks
     readout = technology.readout
@@ -111,7 +112,7 @@ def characterize(
         offset_v=float(v_dl[0, points // 2]),
         bandwidth_hz=_bandwidth(ac.vectors) if ac.status < 2 else np.nan,
         settle_s=settling(step),
-        **amplifier.measure(technology, log, **run_options),
+        **amplifier.measure(technology, log, samples=samples, **run_options),
         status=np.array([worst, ac.status, step.status], dtype=np.int8),
         provenance=log.provenance(),
     )

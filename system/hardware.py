@@ -72,7 +72,8 @@ class Hardware:
         self.library = library
         self.crossbar = CrossbarModel(library)
         self.acam = acam_model(library, mapping.spare_rows)
-        self.line_noise = line_noise(library) / (self.acam.v_hi - self.acam.v_lo)
+        self.v_line = self.acam.v_hi - self.acam.v_lo
+        self.line_noise = line_noise(library) / self.v_line
         self.mapping = mapping
         self.keep_devices = keep_devices
         self.tile_rows = library.technology.column.rows

@@ -20,6 +20,7 @@ from system.hardware import Chip, Hardware
 from system.layer_spec import (
     FLAT_ABOVE,
     FLAT_BELOW,
+    Ends,
     LayerSpec,
     layer_spec,
     take_inside,
@@ -236,15 +237,30 @@ class AnalogLinear:
         spec, gain = self.spec, self.spec.gain
         line, out = (spec.y_lo, spec.y_hi), (spec.out_lo, spec.out_hi)
         if not self.digital_sum:
-            return [Conversion(self.units[0], gain, line, out)]
+            return [Conversion(self.units[0], gain, self._off(line, self.arrays, 0), out)]
         ends = zip(spec.tile_lo, spec.tile_hi, strict=True)
         found = [
-            Conversion(unit, gain, end, spec.coded(*end), 1 + i)
+            Conversion(
+                unit, gain, self._off(end, self.arrays[i : i + 1], 1 + i), spec.coded(*end), 1 + i
+            )
             for i, (unit, end) in enumerate(zip(self.units, ends, strict=False))
         ]
         if spec.activation is not None:
             found.append(Conversion(self.units[-1], np.ones_like(gain), line, out))
         return found
+
+    def _off(self, line: Ends, arrays: list[ProgrammedArray], part: int) -> Ends:
+        """Return the column outputs at the ends of a data line behind amplifiers with offsets."""
+        offset = self.hardware.crossbar.readout_offset
+        if offset is None or self.mapping.output_trim:
+            return line
+        (low, high), gain = line, self.spec.gain
+        key = self.chip.stream(self.spec.name, part)
+        total = offset.of_sums((high - low) / gain, self.hardware.v_line, key)
+        for array in arrays:
+            assert array.offset is not None
+            total += array.offset
+        return low - total * gain, high - total * gain
 
     @property
     def _line_noise(self) -> float:
@@ -258,6 +274,7 @@ class AnalogLinear:
             return None
         assert fine.inside is not None
         line, out = (fine.y_lo, fine.y_hi), (fine.out_lo, fine.out_hi)
+        line = self._off(line, self.arrays, FINE_PART)
         own = Conversion(unit, fine.gain, line, out, FINE_PART)
         return RangedConversion(self._conversions[0], own, fine.inside)
 

@@ -28,8 +28,8 @@ def add_variation(parser: argparse.ArgumentParser) -> None:
     """Declare how the ACAM cells differ from what programming assumes."""
     parser.add_argument(
         "--mismatch", default="none", choices=("none", "open", "trimmed"),
-        help="transistors of the single cells differ, in crossbars and ACAM: conductances written "
-        "as computed, or trimmed by write-verify of each cell itself (default: none)",
+        help="single transistors differ, in crossbars, read-out and ACAM: conductances written as "
+        "computed, or trimmed by write-verify of each cell itself (default: none)",
     )  # fmt: skip
     parser.add_argument(
         "--programmed-at", metavar="NAME",

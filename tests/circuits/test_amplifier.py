@@ -10,6 +10,7 @@ import pytest
 from circuits import amplifier, crossbar, plan, readout, readout_bench
 from circuits.errors import ParameterError
 from circuits.parameters import Amplifier, Technology, apply_overrides, load_parameters
+from circuits.plan import RunLog
 
 DEVICE, MODEL = load_parameters("taox", "lp16")
 _, TWO_STAGE = apply_overrides(DEVICE, MODEL, ["readout.amplifier=two-stage"])
@@ -107,6 +108,18 @@ def test_random_offset_is_proportional_to_the_mismatch(data, spice_cache):
     sized = TWO_STAGE.amplifier
     pair = 1.25e-9 * math.sqrt(2 / (sized.w_pair_m * sized.l_signal_m))
     assert data.amplifier_offset_sigma_v > pair
+
+
+@pytest.mark.ngspice
+def test_drawn_amplifiers_spread_as_the_first_order_says(data, spice_cache):
+    """150 draws know their standard deviation to 5.8 %; three sigma of that. Mean: a twelfth."""
+    log, cache = RunLog(), {"cache": spice_cache}
+    found = amplifier._monte_carlo(TWO_STAGE, 150, log, cache)
+    sigma = data.amplifier_offset_sigma_v
+    assert found.std() == pytest.approx(sigma, rel=0.18)
+    assert abs(found.mean()) < sigma / 4
+    assert np.array_equal(found[:100], amplifier._monte_carlo(TWO_STAGE, 150, log, cache)[:100])
+    assert amplifier._monte_carlo(TWO_STAGE, 0, log, cache).size == 0
 
 
 @pytest.mark.ngspice
