@@ -179,8 +179,10 @@ class InjectedOps(AnalogOps):
         wrong = self._wrong_products.get(name)
         if wrong is None or self._draw is None or name in self._products:
             return super()._units(name)
-        rng, copies = self._generator(name), self.hardware.mapping.of(name).product_copies
-        kinds = iter([w for w in wrong for _ in range(copies)])  # in the order of `units_of`
+        rng, mapping = self._generator(name), self.hardware.mapping.of(name)
+        copies = mapping.log_copies, mapping.product_copies
+        each = zip(wrong, copies, strict=True)
+        kinds = iter([w for w, count in each for _ in range(count)])  # in the order of `units_of`
 
         def confuse(unit: AcamUnit) -> None:
             extra = next(kinds).draw(unit.table.shape, rng)

@@ -114,15 +114,17 @@ def products_report(logs, exps):
     return LayerReport(BLOCKS[0], [], codes)
 
 
-def injected(tiny, report):
+def injected(tiny, report, **choices):
     network, library = tiny
+    network = dataclasses.replace(network, mapping=network.mapping.changed(choices))
     hardware = hardware_of(network, library)
     return InjectedOps(network.model.tensors, network.ranges, hardware, Chip(), reports=[report])
 
 
-def test_wrong_codes_of_exp_units_enter_their_tables(tiny):
+@pytest.mark.parametrize("logs", [0, 3])
+def test_wrong_codes_of_exp_units_enter_their_tables(logs, tiny):
     """One of four codes of each copy is 3 too high: binomial, six sigma of 30,000 entries."""
-    ops = injected(tiny, products_report([0], [3, 0, 0, 0]))
+    ops = injected(tiny, products_report([0], [3, 0, 0, 0]), product_log_copies=logs)
     plain = ops._units(BLOCKS[0])
     ops.start(0)
     wrong = ops._units(BLOCKS[0])
