@@ -17,6 +17,7 @@ LOG_FROM = 8.0  # ratio of largest to smallest value from which an axis is logar
 DODGE = 0.006  # between lines, of the width of the axis
 MOST_TICKS = 12
 LEGEND_BESIDE = 4  # lines from which the legend stands beside the plot
+KEY: dict[str, Any] = {"fontsize": 8, "ncols": 2, "frameon": False}
 UNITS = {"energy": (1e9, "nJ"), "latency": (1e6, "us"), "area": (1e6, "mm2")}
 
 
@@ -36,13 +37,14 @@ def draw_sweep(rows: Sequence[Row], axes: Sequence[Axis], path: Path) -> None:
 def draw_front(
     rows: Sequence[Row], objectives: Sequence[str], axes: Sequence[Axis], path: Path
 ) -> None:
-    """Draw the first objective against each other one; points of the front are filled and named."""
+    """Draw the first objective against each other one; points of the front have numbers."""
     others = objectives[1:]
     figure = _figure(6.0 * len(others), 5.0)
     panels = figure.subplots(1, len(others), squeeze=False)[0]
     usable = [r for r in rows if all(math.isfinite(objective(r, name)) for name in objectives)]
     for ax, name in zip(panels, others, strict=True):
-        draw_scatter(ax, usable, objectives[0], name, axes)
+        draw_scatter(ax, usable, objectives[0], name, axes, key=False)
+    figure.legend(handles=_front_key(usable, axes), loc="outside lower center", **KEY)
     figure.suptitle(f"Pareto front of {', '.join(objectives)}")
     write_picture(path, figure, dpi=120)
 
@@ -91,32 +93,67 @@ def _aside(x: float, share: float, places: Sequence[float], logarithmic: bool) -
     return x + share * (max(places) - min(places))
 
 
-def draw_scatter(ax: Any, rows: Sequence[Row], first: str, name: str, axes: Sequence[Axis]) -> None:
+def draw_scatter(
+    ax: Any, rows: Sequence[Row], first: str, name: str, axes: Sequence[Axis], key: bool = True
+) -> None:
     """Draw one objective against another into matplotlib axes; see `draw_front`."""
     factor, unit = UNITS.get(name, (100.0 if rows and rows[0].percent else 1.0, ""))
-    for k, model in enumerate(dict.fromkeys(row.point.model for row in rows)):
-        for front in (False, True):
+    colors = _colors(rows)
+    for front in (False, True):
+        for model, color in colors.items():
             chosen = [r for r in rows if r.point.model == model and r.pareto == front]
             x = [objective(r, name) * factor for r in chosen]
             y = [objective(r, first) * _scale(r, first) for r in chosen]
             spread = [r.std * _scale(r, first) if first == "accuracy" else 0.0 for r in chosen]
             ax.errorbar(
-                x, y, spread, fmt="o", ms=6 if front else 4, color=f"C{k % 10}",
+                x, y, spread, fmt="o", ms=6 if front else 4, color=color,
                 mfc=None if front else "white", capsize=2, alpha=1.0 if front else 0.5,
-                label=model if front else None,
             )  # fmt: skip
-    varied = {a.key: 1 for a in axes if len(a.values) > 1}
-    for row in (r for r in rows if r.pareto):
-        ax.annotate(
-            label(row.point, axes, varied).removeprefix(f"{row.point.model}, "),
-            (objective(row, name) * factor, objective(row, first) * _scale(row, first)),
-            xytext=(4, 4), textcoords="offset points", fontsize=7,
-        )  # fmt: skip
+    best = [r for r in rows if r.pareto]
+    _number(
+        ax, [(objective(r, name) * factor, objective(r, first) * _scale(r, first)) for r in best]
+    )
     metric = rows[0].metric if rows and first == "accuracy" else first
     percent = " [%]" if rows and rows[0].percent and first not in UNITS else ""
     ax.set(xlabel=f"{name} [{unit}]" if unit else name, ylabel=f"{metric}{percent}")
     ax.grid(alpha=0.3)
-    ax.legend(fontsize=8, title="filled: on the front", title_fontsize=8)
+    if key:
+        below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.18)}
+        ax.legend(handles=_front_key(rows, axes), **below, **KEY)
+
+
+def _colors(rows: Sequence[Row]) -> dict[str, str]:
+    models = dict.fromkeys(row.point.model for row in rows)
+    return {model: f"C{k % 10}" for k, model in enumerate(models)}
+
+
+def _number(ax: Any, points: Sequence[tuple[float, float]]) -> None:
+    """Write the number of each point beside it; points on one spot share a text."""
+    (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
+    spots: dict[tuple[int, int], list[int]] = {}
+    for k, (x, y) in enumerate(points):
+        spot = round((x - left) / (right - left) * 40), round((y - low) / (high - low) * 25)
+        spots.setdefault(spot, []).append(k)
+    for numbers in spots.values():
+        text = ", ".join(str(k + 1) for k in numbers)
+        ax.annotate(
+            text, points[numbers[0]], xytext=(6, 4), textcoords="offset points", fontsize=8,
+            weight="bold", bbox={"boxstyle": "round,pad=0.1", "fc": "white", "ec": "none"},
+        )  # fmt: skip
+
+
+def _front_key(rows: Sequence[Row], axes: Sequence[Axis]) -> list[Any]:
+    """Return what the numbers of the front stand for."""
+    from matplotlib.lines import Line2D
+
+    colors, varied = _colors(rows), {a.key: 1 for a in axes if len(a.values) > 1}
+    return [
+        Line2D(
+            [], [], ls="", marker=f"${k}$", color=colors[row.point.model],
+            label=label(row.point, axes, varied),
+        )
+        for k, row in enumerate((r for r in rows if r.pareto), 1)
+    ]  # fmt: skip
 
 
 def _scale(row: Row, name: str) -> float:
