@@ -75,8 +75,8 @@ def draw_machines(ax: Any, costs: tuple[Cost, ...]) -> None:
     ax.margins(y=0.1)
 
 
-def draw_layers(ax: Any, cost: Cost) -> None:
-    """Stack the components of the layers that take most."""
+def draw_layers(ax: Any, cost: Cost, columns: int = 5) -> None:
+    """Stack the components of the layers that take most; `columns` of the key below."""
     layers = grouped(cost)
     largest = sorted(layers, key=lambda x: -x.total_j)[:SHOWN]
     shown = [x for x in layers if any(x is y for y in largest)][::-1]
@@ -90,7 +90,7 @@ def draw_layers(ax: Any, cost: Cost) -> None:
     ax.set_xlabel(f"energy of one {cost.what} [{unit}J]")
     handles = [_patch(COLORS[n], n) for n, e in cost.energies.items() if e > 0.002 * cost.energy_j]
     below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.11), "frameon": False}
-    ax.legend(handles=handles, fontsize=7, ncols=5, **below)
+    ax.legend(handles=handles, fontsize=7, ncols=columns, **below)
     ax.set_xlim(0.0, 1.04 * scale * max(x.total_j for x in shown))
     ax.set_title("NL-DPE, by layer", fontsize=10)
 

@@ -30,10 +30,10 @@ def _layer_figure(study: CostStudy, load: Load, name: str) -> Figure:
     return draw_figure(
         f"{name}-layers",
         f"{study.model}, one {load.what}: layers",
-        lambda ax: draw_layers(ax, load.machines[0]),
+        lambda ax: draw_layers(ax, load.machines[0], columns=3),
         alt=f"Energy of one {load.what} by layer and component, NL-DPE.",
         caption="Layers that take most, by component; layers of the same kind are taken together.",
-        height=3.2,
+        height=3.8,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from functools import partial
 
@@ -58,10 +59,12 @@ def _fronts(study: StudyTable, name: str) -> list[Figure]:
                 draw_figure(
                     f"{name}-{other}", f"{study.name}: {rows[0].metric} and {other}",
                     partial(
-                        draw_scatter, rows=rows, first="accuracy", name=other, axes=study.axes
+                        draw_scatter, rows=rows, first="accuracy", name=other, axes=study.axes,
+                        key=False,
                     ),
                     alt=f"Pareto front of {rows[0].metric} and {other}; see the table below.",
-                    caption="Filled: on the front of all objectives.", height=3.2,
+                    caption="Filled: on the front of all objectives; numbers as in the table.",
+                    height=3.2,
                 )
             )  # fmt: skip
     return figures
@@ -72,6 +75,7 @@ def _table(study: StudyTable) -> Table:
     front = any(row.pareto is not None for row in study.rows)
     head = ["network", *(axis.label for axis in study.axes), "metric", "mean", "worst chip"]
     head += [*(["energy", "latency", "area"] * costly), *(["front"] * front)]
+    numbers = itertools.count(1)  # as the figures have them
     rows = []
     for row in study.rows:
         mean = f"none: {row.reason}" if row.reason else row.score_text().replace("+/-", "±")
@@ -80,7 +84,7 @@ def _table(study: StudyTable) -> Table:
             energy, latency, area = (row.cost.get(key, math.nan) for key in COSTS)
             line += [engineering(energy, "J"), engineering(latency, "s"), f"{area * 1e6:.4g} mm2"]
         if front:
-            line.append("yes" if row.pareto else "")
+            line.append(str(next(numbers)) if row.pareto else "")
         rows.append(tuple(line))
     sides = "l" + "r" * len(study.axes) + "lrr" + "r" * (3 * costly + front)
     chips = max((len(row.scores) for row in study.rows), default=0)
