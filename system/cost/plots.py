@@ -89,8 +89,8 @@ def draw_layers(ax: Any, cost: Cost, columns: int = 5) -> None:
     ax.set_yticks(range(len(shown)), [x.name for x in shown], fontsize=7)
     ax.set_xlabel(f"energy of one {cost.what} [{unit}J]")
     handles = [_patch(COLORS[n], n) for n, e in cost.energies.items() if e > 0.002 * cost.energy_j]
-    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.11), "frameon": False}
-    ax.legend(handles=handles, fontsize=7, ncols=columns, **below)
+    below = {"loc": "upper center", "bbox_to_anchor": (0.5, 0.0), "borderaxespad": 5.5}
+    ax.legend(handles=handles, fontsize=7, ncols=columns, frameon=False, **below)
     ax.set_xlim(0.0, 1.04 * scale * max(x.total_j for x in shown))
     ax.set_title("NL-DPE, by layer", fontsize=10)
 

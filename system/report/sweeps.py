@@ -58,10 +58,7 @@ def _fronts(study: StudyTable, name: str) -> list[Figure]:
             figures.append(
                 draw_figure(
                     f"{name}-{other}", f"{study.name}: {rows[0].metric} and {other}",
-                    partial(
-                        draw_scatter, rows=rows, first="accuracy", name=other, axes=study.axes,
-                        key=False,
-                    ),
+                    partial(draw_scatter, rows=rows, first="accuracy", name=other),
                     alt=f"Pareto front of {rows[0].metric} and {other}; see the table below.",
                     caption="Filled: on the front of all objectives; numbers as in the table.",
                     height=3.2,

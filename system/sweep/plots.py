@@ -17,7 +17,6 @@ LOG_FROM = 8.0  # ratio of largest to smallest value from which an axis is logar
 DODGE = 0.006  # between lines, of the width of the axis
 MOST_TICKS = 12
 LEGEND_BESIDE = 4  # lines from which the legend stands beside the plot
-KEY: dict[str, Any] = {"fontsize": 8, "ncols": 2, "frameon": False}
 UNITS = {"energy": (1e9, "nJ"), "latency": (1e6, "us"), "area": (1e6, "mm2")}
 
 
@@ -43,8 +42,8 @@ def draw_front(
     panels = figure.subplots(1, len(others), squeeze=False)[0]
     usable = [r for r in rows if all(math.isfinite(objective(r, name)) for name in objectives)]
     for ax, name in zip(panels, others, strict=True):
-        draw_scatter(ax, usable, objectives[0], name, axes, key=False)
-    figure.legend(handles=_front_key(usable, axes), loc="outside lower center", **KEY)
+        draw_scatter(ax, usable, objectives[0], name)
+    figure.legend(handles=_front_key(usable, axes), loc="outside lower center", ncols=2, fontsize=8)
     figure.suptitle(f"Pareto front of {', '.join(objectives)}")
     write_picture(path, figure, dpi=120)
 
@@ -93,9 +92,7 @@ def _aside(x: float, share: float, places: Sequence[float], logarithmic: bool) -
     return x + share * (max(places) - min(places))
 
 
-def draw_scatter(
-    ax: Any, rows: Sequence[Row], first: str, name: str, axes: Sequence[Axis], key: bool = True
-) -> None:
+def draw_scatter(ax: Any, rows: Sequence[Row], first: str, name: str) -> None:
     """Draw one objective against another into matplotlib axes; see `draw_front`."""
     factor, unit = UNITS.get(name, (100.0 if rows and rows[0].percent else 1.0, ""))
     colors = _colors(rows)
@@ -117,9 +114,6 @@ def draw_scatter(
     percent = " [%]" if rows and rows[0].percent and first not in UNITS else ""
     ax.set(xlabel=f"{name} [{unit}]" if unit else name, ylabel=f"{metric}{percent}")
     ax.grid(alpha=0.3)
-    if key:
-        below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.18)}
-        ax.legend(handles=_front_key(rows, axes), **below, **KEY)
 
 
 def _colors(rows: Sequence[Row]) -> dict[str, str]:
