@@ -23,6 +23,7 @@ from system.report.figures import inline
 
 # The browser itself refuses whatever would leave the page.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+LONG = 36  # characters from which a cell is a sentence, and wants room on a phone
 
 
 def to_html(report: Report) -> str:
@@ -138,7 +139,8 @@ def _row(row: tuple[str, ...], table: Table) -> str:
 
 
 def _cell(tag: str, text: str, side: str, *, code: bool = False, scope: str = "col") -> str:
-    kind = ' class="right"' if side == "r" else ""
+    kind = "right" if side == "r" else "long" if len(text) > LONG else ""
+    kind = f' class="{kind}"' if kind else ""
     of = f' scope="{scope}"' if tag == "th" and scope else ""
     inner = f"<code>{_escape(text)}</code>" if code and text else _text(text)
     return f"<{tag}{of}{kind}>{inner}</{tag}>"
