@@ -17,12 +17,16 @@ def replacing(place: Path) -> Iterator[Path]:
     Raises
     ------
     OSError
-        The folder does not exist or cannot be written.
+        The folder does not exist or cannot be written, or the disk is full; it names a file.
     """
     scratch = place.with_name(f".{place.name[:200]}.{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
         yield scratch
         scratch.replace(place)
+    except OSError as error:
+        if error.filename is None:  # a write to a full disk does not say where
+            error.filename = str(place)
+        raise
     finally:
         with contextlib.suppress(OSError):
             scratch.unlink()

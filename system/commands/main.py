@@ -162,7 +162,9 @@ def _advice(error: OSError) -> str:
     if error.filename and str(error.filename).startswith(str(root)):
         return f"\n{root} holds results that can be made again; set NLDPE_CACHE to another folder"
     if error.errno == errno.ENOSPC:
-        return f"\nfree some space, or set NLDPE_CACHE (now {root}) to a folder on another disk"
+        return (
+            f"\nfree some space, or write to another disk (results are kept in {root}: NLDPE_CACHE)"
+        )
     return ""
 
 
