@@ -57,9 +57,7 @@ class CellMismatch:
         spread = current_sigma(library.crossbar, trimmed=variation.mismatch == "trimmed")
         g = np.linspace(0.0, cell.conductance_range[1], _POINTS)
         rram = cell.rram_conductance(np.maximum(g, cell.conductance_range[0]))
-        per_siemens = spread / library.crossbar.mismatch_g  # nearly constant, unlike the spread
-        ln_g = np.log(library.crossbar.mismatch_g)
-        return cls(g / unit, rram * np.interp(np.log(rram), ln_g, per_siemens))
+        return cls(g / unit, interpolate_sigma(library.crossbar.mismatch_g, spread, rram))
 
     def factors(self, g: Float32, seed: tuple[int, ...], label: str, column: int) -> Float32:
         """Return what the mismatch of drawn cells multiplies their conductances by, (rows, cols).
@@ -77,6 +75,11 @@ class CellMismatch:
         draws = normal(stream_key((*seed, column), f"mismatch/{label}"), g.shape)
         spread = np.interp(g, self.g, self.sigma).astype(np.float32)
         return np.asarray(1.0 + spread * draws, np.float32)
+
+
+def interpolate_sigma(g: FloatArray, sigma: FloatArray, at: FloatArray) -> FloatArray:
+    """Interpolate a spread over RRAM conductances g (p,) [S]: over G it is nearly constant."""
+    return np.asarray(at * np.interp(np.log(at), np.log(g), sigma / g))
 
 
 def current_sigma(crossbar: object, *, trimmed: bool = False) -> FloatArray:

@@ -17,9 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
-from numpy.typing import NDArray
-
 from behavioral.layout import circuits_of
 from behavioral.tables import CORNER, Tables, made_otherwise, write_tables
 from circuits.errors import FormatError, ParameterError
@@ -136,10 +133,12 @@ class Library:
         corners: dict[str, Tables] | None = None,
     ) -> Self:
         """Assemble a library from measured tables; computes held-out errors and the hash."""
+        from behavioral.held_out import errors
+
         parts = acam, crossbar, readout
         further = {"corners": corners or {}, "row_transfer": row_transfer}
         draft = cls(device, technology, *parts, {}, _versions(), "", **further)
-        draft = dataclasses.replace(draft, errors=held_out_errors(draft))
+        draft = dataclasses.replace(draft, errors=errors(draft))
         return dataclasses.replace(draft, sha256=hashlib.sha256(draft._image()).hexdigest())
 
     @classmethod
@@ -246,59 +245,6 @@ class Library:
         from behavioral.report import draw
 
         draw(self, Path(path))
-
-
-def held_out_errors(library: Library) -> dict[str, float]:
-    """Error of the look-up models at points ngspice measured but no table contains.
-
-    Returns
-    -------
-    dict
-        ``<model>_{rms,max}_<unit>`` and ``<model>_{rms,max}_lsb`` for the cell current, whole
-        columns with wires (LSB: range of each column over its inputs / 256), both thresholds
-        (LSB: data-line range / 256) and rows behind a driver (LSB: swing / 256). Empty
-        entries (no held-out points) are left out.
-    """
-    from behavioral import reference
-    from behavioral.crossbar import CrossbarModel
-    from behavioral.table import Table
-
-    model = CrossbarModel(library)
-    data, acam = library.crossbar, library.acam
-    found: dict[str, float] = {}
-
-    def note(name: str, unit: str, error: NDArray[Any], lsb: Any) -> None:
-        keep = np.isfinite(error)
-        scaled = np.broadcast_to(error / lsb, error.shape)
-        for suffix, values in ((unit, error[keep]), ("lsb", scaled[keep])):
-            if values.size:
-                found[f"{name}_rms_{suffix}"] = float(np.sqrt(np.mean(values**2)))
-                found[f"{name}_max_{suffix}"] = float(np.abs(values).max())
-
-    estimate = model.cell.current(data.held_out_g, data.held_out_v_row, data.held_out_v_bl)
-    full = np.abs(data.current).max()
-    note("cell_current", "a", estimate - data.held_out_current, full / 256)
-    measured = np.asarray(data.column_current, float)
-    if measured.size:
-        note(
-            "column_current",
-            "a",
-            reference.solve(model, data.column_g, data.column_v) - measured,
-            np.ptp(measured, axis=0) / 256,
-        )
-    readout = library.technology.readout
-    step = (readout.v_dl_hi_v - readout.v_dl_lo_v) / 256
-    for bound in ("lower", "upper"):
-        table = Table(
-            bound, [("g", acam.g)], getattr(acam, f"{bound}_v"), method="pchip", log=("g",)
-        )
-        measured = np.asarray(getattr(acam, f"held_out_{bound}_v"), float)
-        note(f"acam_{bound}", "v", table(acam.held_out_g) - measured, step)
-    rows = library.row_transfer
-    if rows is not None and model.row_transfer is not None and rows.held_out_load_s.size:
-        volts = model.row_transfer.voltages(rows.held_out_load_s) * model.v_read
-        note("row_driver", "v", volts - rows.held_out_row_v, 2 * model.v_read / 256)
-    return found
 
 
 def sealed(image: bytes) -> bytes:

@@ -20,6 +20,7 @@ from circuits.search import Floats, Half, SearchBench, Status
 
 # Offsets at which the overlap of a half with its match side is measured [V].
 OFFSETS = (0.0, 1e-3, 2e-3, 4e-3, 7e-3, 12e-3, 20e-3, 35e-3, 60e-3, 100e-3)
+SEED = 12  # of held-out energies; fixed, so that a library is the same every time
 # Where on the (logarithmic) conductance axis mismatch is measured: it rises towards the end.
 MISMATCH_SHARES = np.array([0.0, 0.35, 0.6, 0.75, 0.85, 0.9, 0.95, 1.0])
 WINDOW_FIELDS = ("window_g_lo", "window_g_hi", "window_lower_v", "window_upper_v")
@@ -65,6 +66,12 @@ class AcamData:
     delay_lower_s, delay_upper_s : (e, d) float arrays [s]
         From the start of the evaluation to the match line at ``v_sense_v``; inf when later than
         the sense time.
+    held_out_lower_static_v, held_out_upper_static_v : (h,) float arrays [V]
+        Static thresholds at ``held_out_g``.
+    held_out_energy_g, held_out_energy_v_dl : (n,) float arrays [S], [V]
+        Points within the energy table, off its grid.
+    held_out_energy_lower_j, held_out_energy_upper_j : (n,) float arrays [J]
+    held_out_delay_lower_s, held_out_delay_upper_s : (n,) float arrays [s]
     mismatch_g : (p,) float array [S]
         Conductances at which the spread of the thresholds by mismatch was measured.
     mismatch_lower_parts_v, mismatch_upper_parts_v : (p, k, 2) float arrays [V]
@@ -102,6 +109,14 @@ class AcamData:
     delay_lower_s: Floats
     delay_upper_s: Floats
     provenance: Provenance
+    held_out_lower_static_v: Floats = field(default_factory=_empty)
+    held_out_upper_static_v: Floats = field(default_factory=_empty)
+    held_out_energy_g: Floats = field(default_factory=_empty)
+    held_out_energy_v_dl: Floats = field(default_factory=_empty)
+    held_out_energy_lower_j: Floats = field(default_factory=_empty)
+    held_out_energy_upper_j: Floats = field(default_factory=_empty)
+    held_out_delay_lower_s: Floats = field(default_factory=_empty)
+    held_out_delay_upper_s: Floats = field(default_factory=_empty)
     mismatch_g: Floats = field(default_factory=_empty)
     mismatch_lower_parts_v: Floats = field(default_factory=_empty)
     mismatch_upper_parts_v: Floats = field(default_factory=_empty)
@@ -168,7 +183,7 @@ def characterize(
         **lower,
         **upper,
         **(windows or dict.fromkeys(WINDOW_FIELDS, _empty())),
-        **_measure_energy(bench, device, quick),
+        **_measure_energy(bench, device, quick, (6 if quick else 40) if checks else 0),
         **mismatch.characterize(
             device, technology, g[few], thresholds, samples=samples, log=bench.log, **run_options
         ),
@@ -267,6 +282,7 @@ def _measure_bound(
         f"{half}_static_v": static[:n],
         f"{half}_status": status[:n],
         f"held_out_{half}_v": v[n:],
+        f"held_out_{half}_static_v": static[n:],
         f"{half}_overlap": _measure_overlap(known.bench, half, g, v[:n])
         if shared
         else np.full((n, len(OFFSETS)), np.nan),
@@ -364,16 +380,24 @@ def invert_threshold(g: Floats, threshold: Floats, v: Floats) -> Floats:
     return found
 
 
-def _measure_energy(bench: SearchBench, device: Device, quick: bool) -> dict[str, Any]:
-    """Measure energy and delay of both halves on a grid of conductance and data-line voltage."""
+def _measure_energy(
+    bench: SearchBench, device: Device, quick: bool, held_out: int
+) -> dict[str, Any]:
+    """Measure energy and delay of both halves over conductance and data line, some off the grid."""
     readout = bench.technology.readout
     g = np.geomspace(device.g_min_s, device.g_max_s, 3 if quick else 9)
     v_dl = np.linspace(readout.v_dl_lo_v, readout.v_dl_hi_v, 3 if quick else 11)
     shape = len(g), len(v_dl)
     points = [x.ravel() for x in np.meshgrid(g, v_dl, indexing="ij")]
     out: dict[str, Any] = {"energy_g": g, "energy_v_dl": v_dl}
+    rng = np.random.default_rng(SEED)
+    off_g = np.exp(rng.uniform(np.log(g[0]), np.log(g[-1]), held_out))
+    off_v = rng.uniform(v_dl[0], v_dl[-1], held_out)
+    out |= {"held_out_energy_g": off_g, "held_out_energy_v_dl": off_v}
     line: dict[bool, list[Floats]] = {True: [], False: []}
     for half in HALVES:
+        off = bench.energy(half, off_g, off_v)
+        out[f"held_out_energy_{half}_j"], out[f"held_out_delay_{half}_s"] = off[0], off[2]
         joules, match_line, delay, v_ml = bench.energy(half, *points)
         out[f"energy_{half}_j"] = joules.reshape(shape)
         out[f"delay_{half}_s"] = delay.reshape(shape)

@@ -127,6 +127,7 @@ def characterize(
     technology: Technology,
     *,
     samples: int = 0,
+    checks: bool = True,
     log: RunLog,
     **run_options: Any,
 ) -> dict[str, Any]:
@@ -137,6 +138,8 @@ def characterize(
     device, technology : Device, Technology
     samples : int
         Cells of the Monte-Carlo at each of the three largest conductances; 0: none.
+    checks : bool
+        Measure too what only checks the table: conductances between its own.
     log : RunLog
         Takes the jobs.
     **run_options
@@ -148,6 +151,12 @@ def characterize(
         "mismatch_v_row": SWINGS * technology.column.v_read_v,
         "mismatch_parts": measure_parts(device, technology, g, log=log, **run_options),
     }
+    if checks:
+        between = np.sqrt(g[1:] * g[:-1])
+        out["held_out_mismatch_g"] = between
+        out["held_out_mismatch_parts"] = measure_parts(
+            device, technology, between, log=log, **run_options
+        )
     if samples:
         places = g[-3:]
         draws = np.concatenate([np.zeros((1, 2)), draw(technology, samples, SEED)])

@@ -57,6 +57,10 @@ class CrossbarData:
         full swing would drive more than half of ``readout.i_full_scale_a`` into it.
     settle_energy_j : (l,) float array [J]
         Dissipated in cells and wires of the column during that time.
+    held_out_settle_g, held_out_settle_s, held_out_settle_energy_j : (m,) float arrays
+        The same at other loads.
+    held_out_mismatch_g, held_out_mismatch_parts : (n,), (n, m, 2) float arrays
+        As ``mismatch_parts``, at other conductances.
     column_g : (c, rows) float array [S]
     column_v : (s, rows) float array [V]
     column_current : (s, c) float array [A]
@@ -88,6 +92,11 @@ class CrossbarData:
     column_v: Floats
     column_current: Floats
     provenance: Provenance
+    held_out_settle_g: Floats = field(default_factory=_empty)
+    held_out_settle_s: Floats = field(default_factory=_empty)
+    held_out_settle_energy_j: Floats = field(default_factory=_empty)
+    held_out_mismatch_g: Floats = field(default_factory=_empty)
+    held_out_mismatch_parts: Floats = field(default_factory=_empty)
     mismatch_g: Floats = field(default_factory=_empty)
     mismatch_v_row: Floats = field(default_factory=_empty)
     mismatch_parts: Floats = field(default_factory=_empty)
@@ -135,6 +144,8 @@ def characterize(
     held_out = _held_out_points(device, v_read, 8 if quick else 96, rng)
     settle_g = np.geomspace(device.g_max_s / 100, device.g_max_s, 2 if quick else 6)
     settle_s, settle_energy = bench.settling(settle_g)
+    off_load = np.sqrt(settle_g[1:] * settle_g[:-1])[: None if checks else 0]
+    off_s, off_energy = bench.settling(off_load)
     column_g, column_v = held_out_columns(
         device, technology, 2 if quick else 6, 6 if quick else 32, rng
     )
@@ -157,8 +168,11 @@ def characterize(
         column_g=column_g,
         column_v=column_v,
         column_current=bench.columns(column_g, column_v) if checks else none,
+        held_out_settle_g=off_load,
+        held_out_settle_s=off_s,
+        held_out_settle_energy_j=off_energy,
         **cell_mismatch.characterize(
-            device, technology, samples=samples, log=bench.log, **run_options
+            device, technology, samples=samples, checks=checks, log=bench.log, **run_options
         ),
         provenance=bench.log.provenance(),
     )
