@@ -21,7 +21,8 @@ KEYS = """keys of --over:
   mode                     float, quantized, ideal-analog, noisy
   map.KEY                  any choice of the mapping, as in --map
   any key of the cards     as in characterize --set, for example corner, acam.t_sense_s
-values: 6,7,8 or 4..9 (whole numbers), 0.5..2 (round steps) or 0.5..2:4 (four, evenly spaced)
+values: 6,7,8 or 4..9 (whole numbers), 64..512 (doublings), 0.5..2 (round steps) or 0.5..2:4
+(four, evenly spaced)
 
 Points that change a circuit are characterised with ngspice; noise, stuck devices and mapping
 need none. Finished points stay in the run directory: the same command again goes on."""

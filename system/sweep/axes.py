@@ -199,22 +199,35 @@ def _read_values(key: str, text: str) -> list[str]:
 
 
 def _read_range(key: str, text: str) -> list[str]:
-    """Return the values of "0.5..2:4" (four, evenly spaced), "4..9" or "0..0.05" (round steps)."""
+    """Return the values of a range: "0.5..2:4", four, evenly spaced; without a count natural ones.
+
+    "4..9" whole numbers, "64..512" doublings where these are many, "0..0.05" round steps.
+    """
     form = re.fullmatch(r"(.+?)\.\.(.+?)(?::(\d+))?", text)
     if form is None:
         raise ParameterError(f"--over {key}={text}: write a range as 4..9 or 0.5..2:4")
     low, high = parse_number(form[1]), parse_number(form[2])
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise ParameterError(f"--over {key}={text}: a range goes from a number to a larger one")
+    if form[3] is None and (doubled := _doublings(low, high)):
+        return doubled
     count = int(form[3]) if form[3] is not None else _natural_count(low, high)
     if count is None:
         raise ParameterError(
             f"--over {key}={text}: how many values? For example {text}:4; without a count: whole "
-            f"numbers, at most {LONGEST_RANGE}, or {ROUND_RANGE[0]} to {ROUND_RANGE[1]} round steps"
+            f"numbers, at most {LONGEST_RANGE}, or doublings, as 64..512, or {ROUND_RANGE[0]} to "
+            f"{ROUND_RANGE[1]} round steps"
         )
     if not 2 <= count <= 1000:
         raise ParameterError(f"--over {key}={text}: {count} values; permitted: 2 to 1000")
     return [f"{value:.12g}" for value in np.linspace(low, high, count)]
+
+
+def _doublings(low: float, high: float) -> list[str]:
+    """Return 64, 128, 256, 512 of 64..512; nothing if steps of one are few, or it does not fit."""
+    if low <= 0 or low % 1 or high - low < LONGEST_RANGE or math.log2(high / low) % 1:
+        return []
+    return [f"{low * 2**k:.12g}" for k in range(int(math.log2(high / low)) + 1)]
 
 
 def _natural_count(low: float, high: float) -> int | None:
