@@ -30,12 +30,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def spice_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a result cache of this test session, so that no test sees the user's results."""
-    return tmp_path_factory.mktemp("spice-cache")
-
-
-@pytest.fixture(scope="session")
 def session_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """Return a folder that all workers of this test run share."""
     base = tmp_path_factory.getbasetemp()
@@ -43,7 +37,15 @@ def session_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> 
 
 
 @pytest.fixture(scope="session")
-def quick_library(session_folder: Path) -> Path:
+def spice_cache(session_folder: Path) -> Path:
+    """Return the result cache of this test run: no test sees the user's, none repeats another's."""
+    cache = session_folder / "spice-cache"
+    cache.mkdir(exist_ok=True)
+    return cache
+
+
+@pytest.fixture(scope="session")
+def quick_library(session_folder: Path, spice_cache: Path) -> Path:
     """Return a library of the default device, measured once in this run on two simulators."""
     from behavioral.library import Library
     from circuits.parameters import load_parameters
@@ -52,7 +54,7 @@ def quick_library(session_folder: Path) -> Path:
     with (session_folder / "quick.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not place.exists():
-            cache = session_folder / "quick-cache"
             parameters = load_parameters("taox", "lp16")
-            Library.from_spice(*parameters, quick=True, workers=2, cache=cache).to_hdf5(place)
+            measured = Library.from_spice(*parameters, quick=True, workers=2, cache=spice_cache)
+            measured.to_hdf5(place)
     return place

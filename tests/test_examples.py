@@ -9,23 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from behavioral.library import Library
 from circuits.cache import cache_root
-from circuits.parameters import load_parameters
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
 
 pytestmark = pytest.mark.ngspice
-
-
-@pytest.fixture(scope="module")
-def library(spice_cache, tmp_path_factory):
-    """Coarse tables: the examples' settings matter here, not their figures."""
-    path = tmp_path_factory.mktemp("library") / "library.h5"
-    parameters = load_parameters("taox", "lp16", [])
-    Library.from_spice(*parameters, quick=True, workers=1, cache=spice_cache).to_hdf5(path)
-    return path
 
 
 @pytest.fixture
@@ -50,30 +39,30 @@ def test_compare_devices(run, tmp_path):
     assert (tmp_path / "thresholds.png").stat().st_size > 0
 
 
-def test_wire_resistance(run, library):
-    options = ("--library", library, "--columns", 8)
+def test_wire_resistance(run, quick_library):
+    options = ("--library", quick_library, "--columns", 8)
     out = run("wire_resistance.py", *options)
     errors = np.array([line.split()[:3] for line in out.splitlines()[1:6]], float)
     assert np.all(np.diff(errors[:, 1]) > 0)  # more wire, more error
     assert errors[2, 2] < errors[2, 1] / 4  # pre-distortion takes most of it away
 
 
-def test_column_against_ngspice(run, library):
-    options = ("--library", library, "--samples", 4)
+def test_column_against_ngspice(run, quick_library):
+    options = ("--library", quick_library, "--samples", 4)
     out = run("column_against_ngspice.py", *options)
     newton = next(line for line in out.splitlines() if line.startswith("Newton  error"))
     assert float(newton.split()[2]) < 0.5  # LSB rms: the cell table is the coarse one
 
 
 @pytest.fixture
-def run_cells(monkeypatch, quick_library, capsys):
+def run_cells(monkeypatch, quick_library, spice_cache, capsys):
     """Return a function that runs a notebook's cells on the simulations of the coarse library."""
-    data, cache = cache_root() / "data", quick_library.parent / "quick-cache"
+    data = cache_root() / "data"
     data.mkdir(parents=True, exist_ok=True)
-    monkeypatch.setenv("NLDPE_CACHE", str(cache))
+    monkeypatch.setenv("NLDPE_CACHE", str(spice_cache))
     monkeypatch.setenv("MPLBACKEND", "agg")
     with contextlib.suppress(FileExistsError):
-        (cache / "data").symlink_to(data, target_is_directory=True)
+        (spice_cache / "data").symlink_to(data, target_is_directory=True)
 
     def cells(name, old="", new=""):
         notebook = json.loads((ROOT / "docs/notebooks" / name).read_text(encoding="utf-8"))

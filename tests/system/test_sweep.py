@@ -116,10 +116,8 @@ def test_two_processes_give_what_one_gives(quick_library, tmp_path):
 
 
 @pytest.mark.ngspice
-def test_another_circuit_is_characterised_once(
-    quick_library, session_folder, tmp_path, monkeypatch
-):
-    monkeypatch.setenv("NLDPE_CACHE", str(session_folder / "quick-cache"))
+def test_another_circuit_is_characterised_once(quick_library, spice_cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("NLDPE_CACHE", str(spice_cache))
     rows = sweep(tmp_path, quick_library, "wire-ohm=0.5,1.25", "bits=6,8")
     base = Library.from_hdf5(quick_library).sha256
     hashes = [row.scores[0]["library_sha256"] for row in rows]
