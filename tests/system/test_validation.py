@@ -1,5 +1,6 @@
 """The replay in ngspice: what is chosen, what it would find, and each point once more alone."""
 
+import dataclasses
 import json
 import re
 import shlex
@@ -15,6 +16,7 @@ from behavioral.library import Library
 from circuits.errors import ParameterError, SimulationError
 from system import validation
 from system.commands.main import main
+from system.engine import AnalogOps
 from system.hardware import Chip
 from system.networks import load_network
 from system.validation.agreement import LayerReport, totals, worst_table
@@ -32,6 +34,7 @@ from system.validation.sampling import (
     choose_conversions,
     choose_stimuli,
     edge_distance,
+    hardware_of,
     layer_generator,
     record,
     spread,
@@ -153,6 +156,21 @@ def test_columns_of_a_recorded_layer_agree_within_the_bars(recorded, rng):
     errors = np.concatenate([c.errors.ravel() for c in found])
     assert np.sqrt(np.mean(errors**2)) <= 0.1
     assert np.abs(errors).max() <= 0.5
+
+
+@pytest.mark.ngspice
+def test_a_recorded_layer_is_that_of_an_inference_with_spare_rows(quick_library):
+    """5 % of the devices stuck, two spare rows a bit: the same rows took over."""
+    library = Library.from_hdf5(quick_library)
+    stuck = library.device.override({"stuck_off_rate": "0.05"})
+    library = dataclasses.replace(library, device=stuck)
+    network, tables = load_network(LENET, tile_rows=256, overrides={"spare_rows": 2}), []
+    for ops in (
+        record(network, library, 1, Chip(), ["fc2"]),
+        AnalogOps(network.model.tensors, network.ranges, hardware_of(network, library), Chip()),
+    ):
+        tables.append(ops.layer("fc2", "relu").units[0].table)
+    np.testing.assert_array_equal(*tables)
 
 
 @pytest.mark.ngspice
