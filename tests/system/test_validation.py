@@ -164,12 +164,11 @@ def test_a_recorded_layer_is_that_of_an_inference_with_spare_rows(quick_library)
     library = Library.from_hdf5(quick_library)
     stuck = library.device.override({"stuck_off_rate": "0.05"})
     library = dataclasses.replace(library, device=stuck)
-    network, tables = load_network(LENET, tile_rows=256, overrides={"spare_rows": 2}), []
-    for ops in (
-        record(network, library, 1, Chip(), ["fc2"]),
-        AnalogOps(network.model.tensors, network.ranges, hardware_of(network, library), Chip()),
-    ):
-        tables.append(ops.layer("fc2", "relu").units[0].table)
+    network = load_network(LENET, tile_rows=256, overrides={"spare_rows": 2})
+    recorded = record(network, library, 1, Chip(), ["fc2"])
+    hardware = hardware_of(network, library)
+    used = AnalogOps(network.model.tensors, network.ranges, hardware, Chip())
+    tables = [ops.layer("fc2", "relu").units[0].table for ops in (recorded, used)]
     np.testing.assert_array_equal(*tables)
 
 
