@@ -181,7 +181,8 @@ class ExactSoftmax(ProductModel):
             x[..., np.arange(x.shape[-1]) >= np.asarray(limit)[:, None]] = -np.inf
         x -= x.max(axis=-1, keepdims=True)
         steps = np.minimum(np.rint(-x / self.delta), self.zero)
-        code = np.where(steps >= 2**self.bits - 1, self.zero, steps).astype(np.uint16)
+        last = self.finer * (2**self.bits - 1)
+        code = np.where(steps >= last, self.zero, steps).astype(np.uint16)
         total = np.exp(x).sum(axis=-1)
         return LogCodes(code, (1.0 / total).astype(np.float32))
 
