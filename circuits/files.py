@@ -24,7 +24,7 @@ def replacing(place: Path) -> Iterator[Path]:
         yield scratch
         scratch.replace(place)
     except OSError as error:
-        if error.filename is None:  # a write to a full disk does not say where
+        if error.errno and error.filename is None:  # a write to a full disk does not say where
             error.filename = str(place)
         raise
     finally:
