@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -134,18 +134,19 @@ def per_column(columns: int, *values: ArrayLike) -> SingleArray:
     return out
 
 
-def add_codes(units: Sequence[AcamUnit]) -> AcamUnit:
+def add_codes(units: Iterable[AcamUnit]) -> AcamUnit:
     """Return units on the same data lines, whose codes are added digitally, as one.
 
-    What else it keeps is the first unit's.
+    What else it keeps is the first unit's. Units are let go one by one: those of a vocabulary
+    have tables of 100 MB each.
     """
-    first = units[0]
-    if len(units) == 1:
-        return first
-    table = np.zeros(first.table.shape, np.uint16)
-    for unit in units:
-        table += unit.table
-    return replace(first, table=table, copies=len(units))
+    following = iter(units)
+    first = next(following)
+    table, copies = first.table, 1
+    for unit in following:
+        table = np.add(table, unit.table, dtype=np.uint16, out=None if copies == 1 else table)
+        copies += 1
+    return first if copies == 1 else replace(first, table=table, copies=copies)
 
 
 def refuse_nan(*arrays: SingleArray) -> None:

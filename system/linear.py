@@ -209,7 +209,7 @@ class AnalogLinear:
         mapping, key = self.mapping, (*self.chip.stream(self.spec.name, part), 1)
         noisy, bits = self.chip.noise != "none", mapping.output_bits
         copies = mapping.output_copies if noisy else 1  # without noise they are equal
-        units = [
+        units = (
             self.hardware.acam.program(
                 lo,
                 hi,
@@ -225,7 +225,7 @@ class AnalogLinear:
                 keep_conductances=self.hardware.keep_devices,
             )
             for i in range(copies)
-        ]
+        )
         return add_codes(units)
 
     def drive(self, x: Float) -> Float:
