@@ -81,7 +81,7 @@ class Correction:
                 kernel(some, 0, self.second.size, ground, self.laws[1, 0], out, place + size)
             return int(kernel(x, rows.start, size, ground, self.laws[0, 0], out, place))
         linearize = kernels.linearize_parallel if parallel else kernels.linearize
-        profile = x[:, rows] @ self.probe, self.basis
+        profile = np.ascontiguousarray(self.probe.T), self.basis
         return int(linearize(x, rows.start, ground, *profile, self.laws, out, place))
 
     def bend(self, x: Float32, rest: float, parallel: bool = False) -> tuple[list[Float32], int]:

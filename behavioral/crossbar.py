@@ -12,6 +12,7 @@ from numba import get_num_threads
 from numpy.typing import ArrayLike, NDArray
 
 from behavioral.array import ProgrammedArray
+from behavioral.blas import multiply
 from behavioral.cell import Cell
 from behavioral.cell_mismatch import CellMismatch
 from behavioral.correction import Correction, no_correction
@@ -19,7 +20,8 @@ from behavioral.correction_fit import KINDS, Kind, fit
 from behavioral.drift import Drift
 from behavioral.first_order import mean_gain, squared_share
 from behavioral.kernels import crossbar as kernels
-from behavioral.noise import NoiseLaw, add_read_noise, generator, seed_path
+from behavioral.noise import NoiseLaw, generator, seed_path
+from behavioral.plain import is_plain, multiply_plain
 from behavioral.programming import Group, Job, Noise, Programmer
 from behavioral.readout_offset import ReadoutOffset
 from behavioral.row_transfer import RowTransfer, follow
@@ -311,16 +313,25 @@ class CrossbarModel:
         TableRangeError
             Inputs outside [-1, 1] while the policy is "error".
         """
-        return self.read(array, self.drive(array, x), seed=seed, first_sample=first_sample)
+        if not is_plain(array):
+            return self.read(array, self.drive(array, x), seed=seed, first_sample=first_sample)
+        x = self._check_voltages(array, x)
+        y, outside = multiply_plain(array, x, self.rest, seed, first_sample)
+        self._count(outside, x)
+        return y
 
     def drive(self, array: ProgrammedArray, x: ArrayLike) -> Float32:
         """Return what the effective matrix is multiplied with for row voltages x (batch, rows)."""
-        x = np.ascontiguousarray(x, dtype=np.float32)
-        if x.ndim != 2 or x.shape[1] != array.rows:
-            raise ParameterError(f"inputs {x.shape} must be (batch, {array.rows})")
+        x = self._check_voltages(array, x)
         driven = np.empty((len(x), len(array.correction.matrix)), np.float32)
         self.drive_rows(array, x, slice(0, array.rows), driven, 0)
         return driven
+
+    def _check_voltages(self, array: ProgrammedArray, x: ArrayLike) -> Float32:
+        x = np.ascontiguousarray(x, dtype=np.float32)
+        if x.ndim != 2 or x.shape[1] != array.rows:
+            raise ParameterError(f"inputs {x.shape} must be (batch, {array.rows})")
+        return x
 
     def drive_rows(
         self, array: ProgrammedArray, x: Float32, rows: slice, out: Float32, place: int
@@ -360,12 +371,6 @@ class CrossbarModel:
     ) -> Float32:
         """Return the output currents (batch, cols) for what :meth:`drive` or `bend` returned."""
         y = np.empty((len(driven), array.cols), np.float32)
-        places = blocks(*y.shape)
-        if len(places) == 1:  # single vectors: no ado
-            self.read_block(
-                array, driven, places[0][1], seed=seed, first_sample=first_sample, out=y
-            )
-            return y
 
         def fill(place: tuple[slice, slice]) -> None:
             part, columns = place
@@ -375,7 +380,7 @@ class CrossbarModel:
                     array, driven[part], columns, seed=seed, first_sample=first, out=block
                 )
 
-        run_all(fill, places)
+        run_all(fill, blocks(*y.shape))
         return y
 
     def read_block(
@@ -402,13 +407,12 @@ class CrossbarModel:
             C-contiguous, receives the output currents.
         """
         found = array.correction
-        np.matmul(driven, found.matrix[:, columns], out=out)
+        multiply(driven, found.matrix, columns, out)
         if found.terms.size:
             terms = np.ascontiguousarray(found.terms[:, columns])
             kernels.correct(out, driven, found.common, terms)
         if array.spread is not None:
-            variance = array.spread.variance(driven, columns)
-            add_read_noise(out, variance, seed, columns.start, first_sample)
+            array.spread.disturb(out, driven, columns, seed, first_sample)
 
     def _count(self, outside: int, x: Float32) -> None:
         if not outside:

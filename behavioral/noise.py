@@ -7,6 +7,7 @@ size or order of evaluation.
 
 import math
 import zlib
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from typing import Self
@@ -113,12 +114,24 @@ def generator(seed: int | tuple[int, ...], purpose: str) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=int(stream_key(seed, purpose))))
 
 
+def _wrap_around() -> AbstractContextManager[None]:
+    """Return what keeps numpy from warning of 64-bit overflows, which are meant; kernels do not."""
+    return nullcontext() if _compiled() else np.errstate(over="ignore")
+
+
+@cache
+def _compiled() -> bool:
+    from behavioral.kernels import noise as kernels
+
+    return hasattr(kernels.add_noise, "py_func")
+
+
 def normal(key: np.uint64, shape: int | tuple[int, ...], start: int = 0) -> NDArray[np.float32]:
     """Return standard normals of the counters ``start, start + 1, ...`` of a stream."""
     from behavioral.kernels import noise as kernels
 
     out = np.empty(shape, np.float32)
-    with np.errstate(over="ignore"):  # 64-bit wrap-around is meant; matters without the JIT only
+    with _wrap_around():
         kernels.fill_normal(key, np.uint64(start), out.reshape(-1))
     return out
 
@@ -146,10 +159,12 @@ def add_read_noise(
     seed: int | tuple[int, ...],
     first_column: int,
     first_sample: int,
+    parallel: bool = False,
 ) -> None:
     """Add per-read noise to the outputs (samples, columns) of one panel, in place."""
     from behavioral.kernels import noise as kernels
 
     key = panel_key(seed, first_column)
-    with np.errstate(over="ignore"):  # 64-bit wrap-around is meant
-        kernels.add_noise(y, variance, quantiles(), key, np.uint64(first_sample))
+    with _wrap_around():
+        kernel = kernels.add_noise_parallel if parallel else kernels.add_noise
+        kernel(y, variance, quantiles(), key, np.uint64(first_sample))

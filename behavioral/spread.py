@@ -12,7 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from behavioral.blas import multiply
 from behavioral.kernels import crossbar as kernels
+from behavioral.noise import add_read_noise
+from behavioral.threads import passes
 
 Float32 = NDArray[np.float32]
 
@@ -88,8 +91,40 @@ class Spread:
         """
         kernels.square(driven, first, self.own, self.weights, out, place)
 
-    def variance(self, driven: Float32, columns: slice = slice(None)) -> Float32:
+    def disturb(
+        self,
+        y: Float32,
+        driven: Float32,
+        columns: slice,
+        seed: int | tuple[int, ...],
+        first_sample: int,
+    ) -> None:
+        """Add noise to outputs y (samples, columns) for inputs (samples, at least rows)."""
+        for part in passes(*y.shape):
+            some = np.empty((part.stop - part.start, self.parts), np.float32)
+            self.square(driven[part], 0, some, 0)
+            disturb(y[part], some, self.matrix, columns, seed, first_sample + part.start)
+
+    def variance(self, driven: Float32) -> Float32:
         """Return the variance (samples, cols) of outputs for inputs (samples, at least rows)."""
         squares = np.empty((len(driven), self.parts), np.float32)
         self.square(driven, 0, squares, 0)
-        return squares @ self.matrix[:, columns]
+        return squares @ self.matrix
+
+
+def disturb(
+    y: Float32,
+    squares: Float32,
+    matrix: Float32,
+    columns: slice,
+    seed: int | tuple[int, ...],
+    first_sample: int,
+) -> None:
+    """Add noise to outputs y (samples, columns) whose variances are ``squares @ matrix``, in place.
+
+    Samples are numbered from `first_sample` on in the stream of the seed and the columns.
+    """
+    for part in passes(*y.shape):
+        some = np.empty((part.stop - part.start, y.shape[1]), np.float32)
+        multiply(squares[part], matrix, columns, some)
+        add_read_noise(y[part], some, seed, columns.start or 0, first_sample + part.start)

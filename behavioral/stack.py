@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from behavioral.array import ProgrammedArray
-from behavioral.noise import add_read_noise
+from behavioral.blas import multiply
+from behavioral.spread import disturb
 
 if TYPE_CHECKING:
     from behavioral.crossbar import CrossbarModel
@@ -85,10 +86,9 @@ class Stack:
     ) -> None:
         """Do `CrossbarModel.read_block` for the sum of all tiles; `driven` is from `drive`."""
         parts = len(self.matrix)
-        np.matmul(driven[:, :parts], self.matrix[:, columns], out=out)
+        multiply(driven[:, :parts], self.matrix, columns, out)
         if self.spread is not None:
-            variance = driven[:, parts:] @ self.spread[:, columns]
-            add_read_noise(out, variance, seed, columns.start, first_sample)
+            disturb(out, driven[:, parts:], self.spread, columns, seed, first_sample)
 
 
 def _below(parts: Sequence[Float32]) -> tuple[Float32, list[Float32]]:

@@ -4,8 +4,9 @@ BLAS adds up in another order with every number of threads. So it gets one threa
 products are cut into blocks of samples of fixed size, which threads take in turn.
 """
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, TypeVar
@@ -27,8 +28,13 @@ ROOM = 1 << 16  # outputs of one block at least, so that calling does not cost m
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
     """Keep BLAS to one thread; numba's threads (NUMBA_NUM_THREADS) share the work instead."""
-    with ThreadpoolController().limit(limits=1, user_api="blas"):
+    with _controller().limit(limits=1, user_api="blas"):
         yield
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    return ThreadpoolController()
 
 
 def product(a: Float32, b: Float32) -> Float32:
@@ -52,6 +58,18 @@ def blocks(samples: int, columns: int) -> list[tuple[slice, slice]]:
     return [(part, panel) for panel in panels for part in parts]
 
 
+def steps(samples: int, step: int) -> list[slice]:
+    """Cut samples into parts of at most `step`."""
+    if samples <= step:
+        return [slice(0, samples)]
+    return [slice(low, min(low + step, samples)) for low in range(0, samples, step)]
+
+
+def passes(samples: int, columns: int) -> list[slice]:
+    """Cut samples so that whatever their outputs need stays in the cache."""
+    return steps(samples, max(1, ROOM // max(1, columns)))
+
+
 @contextmanager
 def in_place(whole: NDArray[Any], place: tuple[slice, slice]) -> Iterator[NDArray[Any]]:
     """Give room for one block of an array, contiguous; it is copied in if it lies elsewhere."""
@@ -67,9 +85,31 @@ def in_place(whole: NDArray[Any], place: tuple[slice, slice]) -> Iterator[NDArra
 def run_all(
     job: Callable[[Item], Result], items: Iterable[Item], threads: int | None = None
 ) -> list[Result]:
-    """Return the result of every job; threads take them in turn. Jobs use one thread each."""
-    threads = threads or get_num_threads()
-    return [job(item) for item in items] if threads == 1 else list(_pool(threads).map(job, items))
+    """Return the result of every job; threads take them in turn. Jobs use one thread each.
+
+    The calling thread works too: waking another takes as long as a small product.
+    """
+    jobs = list(items)
+    threads = 1 if len(jobs) < 2 else min(threads or get_num_threads(), len(jobs))
+    if threads == 1:
+        return [job(item) for item in jobs]
+    results: list[Any] = [None] * len(jobs)
+    turn = itertools.count()
+
+    def work() -> None:
+        while (number := next(turn)) < len(jobs):
+            results[number] = job(jobs[number])
+
+    with one_blas_thread():
+        others = [_pool(threads - 1).submit(work) for _ in range(threads - 1)]
+        try:
+            work()
+        finally:
+            wait([other for other in others if not other.cancel()])
+    for other in others:
+        if not other.cancelled():
+            other.result()
+    return results
 
 
 @cache

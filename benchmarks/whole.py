@@ -35,7 +35,7 @@ NOISES: tuple[Noise, ...] = ("frozen", "per-read")
 def measure(name: str, library: Library, samples: int, tokens: int, rounds: int) -> str:
     """Return one line of the table."""
     network = load_network(name, tile_rows=library.technology.column.rows)
-    model, inputs = network.model, _inputs(network, samples, tokens)
+    model, inputs = network.model, inputs_of(network, samples, tokens)
     ops: list[Ops] = [FloatOps(model.tensors)]
     ops += [make_ops(network, library, "noisy", Chip(noise=noise)) for noise in NOISES]
     runs = [lambda arithmetic=arithmetic: model.forward(inputs, arithmetic) for arithmetic in ops]
@@ -48,7 +48,7 @@ def measure(name: str, library: Library, samples: int, tokens: int, rounds: int)
     return f"| {name}, {shape} | {' | '.join(ratios)} | {best[0]:.3g} s |"
 
 
-def _inputs(network: Network, samples: int, tokens: int) -> NDArray[Any]:
+def inputs_of(network: Network, samples: int, tokens: int) -> NDArray[Any]:
     """Return images; the starts of texts; or the longest of many sentences, cut to one length."""
     if isinstance(network.model, LanguageModel):
         return network.samples(samples).inputs[:, :tokens]

@@ -258,6 +258,20 @@ def square(driven, own, weights):
 # ---- row drivers: behavioral/kernels/dac.py
 
 
+def multiply(x, laws, probe, basis, matrix, common, terms, own, weights, spread):
+    """Product of an array with row voltages, and its variance; no virtual ground."""
+    if laws.shape[1] == 1:
+        driven = np.array([bent(row, 0.0, laws[0, 0]) for row in x])
+    else:
+        driven = np.array([linearized(row, (probe @ row) @ basis, laws, 5) for row in x])
+    driven = driven.reshape(x.shape)
+    y = correct(driven @ matrix, driven, common, terms)
+    if not len(spread):
+        return y, np.zeros((0, matrix.shape[1]))
+    squares = [square(row, own, weights) for row in driven]
+    return y, np.reshape(squares, (len(x), len(spread))) @ spread
+
+
 def follow(x, levels):
     """Interpolate between the levels of every row."""
     asked = np.linspace(-1, 1, levels.shape[1])

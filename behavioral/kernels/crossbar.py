@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit, prange
 
 BLOCK = 8192  # inputs that one pass bends while they lie in the first-level cache
+DEPTH = 256  # rows that are added up in one go
 
 
 @njit(cache=True)
@@ -24,7 +25,7 @@ def _bend_block(x, rest, law, out):
     return outside
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def bend(x, first, size, rest, law, out, place):
     """Row voltages through the law of the mean cell.
 
@@ -70,6 +71,43 @@ def bend_parallel(x, first, size, rest, law, out, place):
 
 
 @njit(cache=True, fastmath={"contract"})
+def _add_rows(x, b, first, out):
+    """``out = x @ b``, adding row by row as BLAS does, with one rounding each; four in one pass."""
+    out[:] = np.float32(0.0)
+    cols, even = out.size, x.size // 4 * 4
+    for k in range(0, even, 4):
+        x0, x1, x2, x3 = x[k], x[k + 1], x[k + 2], x[k + 3]
+        b0, b1 = b[k, first : first + cols], b[k + 1, first : first + cols]
+        b2, b3 = b[k + 2, first : first + cols], b[k + 3, first : first + cols]
+        for c in range(cols):
+            out[c] = out[c] + x0 * b0[c] + x1 * b1[c] + x2 * b2[c] + x3 * b3[c]
+    for k in range(even, x.size):
+        last = b[k, first : first + cols]
+        for c in range(cols):
+            out[c] += x[k] * last[c]
+
+
+@njit(cache=True, nogil=True)
+def multiply_one(x, b, first, out):
+    """Product of one sample with a matrix, ``out = x @ b[:, first : first + cols]``.
+
+    Parameters
+    ----------
+    x : (n,) float32 array
+    b : (n, at least first + cols) float32 array
+    first : int
+    out : (cols,) float32 array
+        Sums over ``DEPTH`` rows each are formed and then added up.
+    """
+    _add_rows(x[:DEPTH], b, first, out)
+    room = np.empty(out.size if x.size > DEPTH else 0, np.float32)
+    for low in range(DEPTH, x.size, DEPTH):
+        _add_rows(x[low : low + DEPTH], b[low : low + DEPTH], first, room)
+        for c in range(out.size):
+            out[c] += room[c]
+
+
+@njit(cache=True, fastmath={"contract"})
 def _deviate(v, u, law, out):
     """Write ``(v - u) law(v, u)`` for one sample; Horner's scheme in u, and in v for each power.
 
@@ -89,8 +127,25 @@ def _deviate(v, u, law, out):
         out[i] = p * (x - y)
 
 
+@njit(cache=True, fastmath={"reassoc", "contract"})
+def _profile(x, probe, basis, u):
+    """Mean bit-line voltage of one sample: its amplitudes, in one order, times their shapes."""
+    a0 = a1 = a2 = a3 = a4 = np.float32(0.0)
+    for i in range(x.size):
+        a0 += x[i] * probe[0, i]
+        a1 += x[i] * probe[1, i]
+        a2 += x[i] * probe[2, i]
+        a3 += x[i] * probe[3, i]
+        a4 += x[i] * probe[4, i]
+    for i in range(x.size):
+        u[i] = (
+            a0 * basis[0, i] + a1 * basis[1, i] + a2 * basis[2, i]
+            + a3 * basis[3, i] + a4 * basis[4, i]
+        )  # fmt: skip
+
+
 @njit(cache=True)
-def _linearize_row(x, rest, amplitude, basis, laws, work, out):
+def _linearize_row(x, rest, probe, basis, laws, work, out):
     """One sample of :func:`linearize`; returns how many inputs were not in [-1, 1]."""
     rows = x.size
     one = np.float32(1.0)
@@ -100,11 +155,7 @@ def _linearize_row(x, rest, amplitude, basis, laws, work, out):
         outside += np.int32(not abs(x[i]) <= one)
     for i in range(rows):
         v[i] = min(max(x[i], -one), one) - rest
-        u[i] = np.float32(0.0)
-    for k in range(basis.shape[0]):
-        a = amplitude[k]
-        for i in range(rows):
-            u[i] += a * basis[k, i]
+    _profile(x, probe, basis, u)
     for m in range(laws.shape[0]):
         _deviate(v, u, laws[m], out[m * rows : (m + 1) * rows])
     for i in range(rows):
@@ -112,8 +163,8 @@ def _linearize_row(x, rest, amplitude, basis, laws, work, out):
     return outside
 
 
-@njit(cache=True)
-def linearize(x, first, rest, amplitude, basis, laws, out, place):
+@njit(cache=True, nogil=True)
+def linearize(x, first, rest, probe, basis, laws, out, place):
     """Inputs whose ohmic product is the non-linear one to first order in the cell law.
 
     Parameters
@@ -124,8 +175,8 @@ def linearize(x, first, rest, amplitude, basis, laws, out, place):
         Number of the first input of the array.
     rest : float32
         Virtual ground of the read-out: row voltages count from it.
-    amplitude : (samples, k) float32 array
-        Mean bit-line voltage in the ``basis`` (k, rows).
+    probe, basis : (5, rows) float32 arrays
+        Mean bit-line voltage: ``(x @ probe.T) @ basis``.
     laws : (parts, 6, 6) float32 array
         Polynomials of degree 5 in powers of u (down) and of v (across).
     out : (samples, outputs) float32 array
@@ -142,12 +193,12 @@ def linearize(x, first, rest, amplitude, basis, laws, out, place):
     work = np.empty((2, rows), np.float32)
     for m in range(x.shape[0]):
         mine, own = x[m, first : first + rows], out[m, place : place + wide]
-        count += _linearize_row(mine, rest, amplitude[m], basis, laws, work, own)
+        count += _linearize_row(mine, rest, probe, basis, laws, work, own)
     return count
 
 
 @njit(cache=True, parallel=True)
-def linearize_parallel(x, first, rest, amplitude, basis, laws, out, place):
+def linearize_parallel(x, first, rest, probe, basis, laws, out, place):
     """Do :func:`linearize` on all threads."""
     samples, chunk = x.shape[0], 16
     rows, wide = basis.shape[1], laws.shape[0] * basis.shape[1]
@@ -156,7 +207,7 @@ def linearize_parallel(x, first, rest, amplitude, basis, laws, out, place):
         work = np.empty((2, rows), np.float32)
         for m in range(block * chunk, min(samples, (block + 1) * chunk)):
             mine, own = x[m, first : first + rows], out[m, place : place + wide]
-            count += _linearize_row(mine, rest, amplitude[m], basis, laws, work, own)
+            count += _linearize_row(mine, rest, probe, basis, laws, work, own)
     return count
 
 
@@ -236,3 +287,91 @@ def square(driven, first, own, weights, out, place):
             v = sample[own[k]]
             squares[k] = v * v
         squares[own.size] = _shared_square(sample, weights)
+
+
+@njit(cache=True, nogil=True)
+def _sum_up(a, b, out):
+    if a.shape[0] == 1:
+        multiply_one(a[0], b, 0, out[0])
+    else:
+        np.dot(a, b, out)
+
+
+@njit(cache=True, nogil=True)
+def _multiply_part(
+    x, rest, laws, probe, basis, matrix, common, terms, own, weights, spread, work, out, variance
+):  # fmt: skip
+    """One part of the samples of :func:`multiply`; returns how many inputs were not in [-1, 1]."""
+    samples, (rows, parts) = x.shape[0], (x.shape[1], spread.shape[0])
+    driven = work[0, : samples * rows].reshape((samples, rows))
+    if laws.shape[1] == 1:
+        outside = bend(x, 0, rows, rest, laws[0, 0], driven, 0)
+    else:
+        outside = linearize(x, 0, rest, probe, basis, laws, driven, 0)
+    _sum_up(driven, matrix, out)
+    if terms.size:
+        correct(out, driven, common, terms)
+    if parts:
+        squares = work[1, : samples * parts].reshape((samples, parts))
+        square(driven, 0, own, weights, squares, 0)
+        _sum_up(squares, spread, variance)
+    return outside
+
+
+@njit(cache=True, nogil=True)
+def multiply(
+    x, rest, laws, probe, basis, matrix, common, terms, own, weights, spread, step, work, out,
+    variance,
+):  # fmt: skip
+    """Product of one array with row voltages, and its variance under read noise.
+
+    Parameters
+    ----------
+    x : (samples, rows) float32 array
+    rest, laws, probe, basis
+        As in :func:`linearize`, or the law of :func:`bend` as (1, 1, 6).
+    matrix : (rows, cols) float32 array
+        At most ``DEPTH`` rows.
+    common, terms
+        As in :func:`correct`; terms may be empty.
+    own, weights : arrays
+        As in :func:`square`.
+    spread : (parts, cols) float32 array
+        Their matrix; empty: no read noise.
+    step : int
+        Samples of one pass.
+    work : (threads, 2, at least step * rows) float32 array
+        Room: what the system gives and takes back costs as much as a kernel.
+    out, variance : (samples, cols) float32 arrays
+        Receive product and variance; `variance` is empty where there is no read noise.
+
+    Returns
+    -------
+    int
+        Inputs outside [-1, 1], NaN among them.
+    """
+    count = 0
+    for low in range(0, x.shape[0], step):
+        high = low + step
+        count += _multiply_part(
+            x[low:high], rest, laws, probe, basis, matrix, common, terms, own, weights, spread,
+            work[0], out[low:high], variance[low:high],
+        )  # fmt: skip
+    return count
+
+
+@njit(cache=True, parallel=True)
+def multiply_parallel(
+    x, rest, laws, probe, basis, matrix, common, terms, own, weights, spread, step, work, out,
+    variance,
+):  # fmt: skip
+    """Do :func:`multiply` on all threads, of which each takes a part in turn."""
+    count, threads = 0, work.shape[0]
+    for thread in prange(threads):
+        for low in range(thread * step, x.shape[0], threads * step):
+            high = low + step
+            count += _multiply_part(
+                x[low:high], rest, laws, probe, basis, matrix, common, terms, own, weights, spread,
+                work[thread], out[low:high], variance[low:high],
+            )  # fmt: skip
+    return count

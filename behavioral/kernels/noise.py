@@ -149,6 +149,16 @@ def tails(states, edges):
 
 
 @njit(cache=True)
+def _draw_tails(words, parts, table, start, stop, out):
+    """Draw numbers of some counters anew where they fell into the two outermost strata."""
+    for c in range(start, stop):
+        stratum = np.int32(parts[c] >> _U20)
+        if (stratum == 0) | (stratum == 4095):
+            state = _mix(words[c >> 1] + np.uint64(c & 1))
+            out[c] = _tail(state, table[max(stratum, 1)])
+
+
+@njit(cache=True)
 def _quick_normals(key, first, table, words, out):
     """Fill ``out`` with normals: inverse distribution, linear in 4096 strata of equal probability.
 
@@ -165,17 +175,14 @@ def _quick_normals(key, first, table, words, out):
         stratum = parts[c] >> _U20  # unsigned: an index from the end would have to be tested for
         low = table[stratum]
         out[c] = low + out[c] * (table[stratum + _NEXT] - low)
-    for start in range(0, out.size, _FEW):
-        stop, least = min(start + _FEW, out.size), _HIGHEST
-        for c in range(start, stop):
-            least = min(least, np.uint32(parts[c] + _STRATUM))  # the last stratum wraps to 0
-        if least >= _STRATUM + _STRATUM:
-            continue
-        for c in range(start, stop):
-            stratum = np.int32(parts[c] >> _U20)
-            if (stratum == 0) | (stratum == 4095):
-                state = _mix(words[c >> 1] + np.uint64(c & 1))
-                out[c] = _tail(state, table[max(stratum, 1)])
+    whole = out.size // _FEW * _FEW
+    for start in range(0, whole, _FEW):
+        least = _HIGHEST
+        for j in range(_FEW):  # of known length: without it the search costs as much as the draws
+            least = min(least, np.uint32(parts[start + j] + _STRATUM))  # the last one wraps to 0
+        if least < _STRATUM + _STRATUM:
+            _draw_tails(words, parts, table, start, start + _FEW, out)
+    _draw_tails(words, parts, table, whole, out.size, out)
 
 
 @njit(cache=True, parallel=True)
@@ -298,4 +305,13 @@ def add_noise(y, variance, table, key, first):
     step = max(1, _CHUNK // max(1, y.shape[1]))
     for lo in range(0, y.shape[0], step):
         hi = min(y.shape[0], lo + step)
+        _add_noise_block(y[lo:hi], variance[lo:hi], key, first + np.uint64(lo), table)
+
+
+@njit(cache=True, parallel=True)
+def add_noise_parallel(y, variance, table, key, first):
+    """Do :func:`add_noise` on all threads."""
+    step = max(1, _CHUNK // max(1, y.shape[1]))
+    for block in prange((y.shape[0] + step - 1) // step):
+        lo, hi = block * step, min(y.shape[0], (block + 1) * step)
         _add_noise_block(y[lo:hi], variance[lo:hi], key, first + np.uint64(lo), table)

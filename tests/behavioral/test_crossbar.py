@@ -13,8 +13,10 @@ from scipy import optimize
 from behavioral import reference
 from behavioral.cell import Cell
 from behavioral.crossbar import CrossbarModel, typical_inputs
+from behavioral.plain import is_plain
 from circuits.errors import FormatError, ParameterError, TableRangeError
 from tests import naive
+from tests.behavioral.blas import assert_same
 from tests.behavioral.standin import cell_current, crossbar_data, make_library
 
 NO_JIT = bool(numba.config.DISABLE_JIT)
@@ -224,12 +226,30 @@ def test_same_seed_same_array_and_other_seed_another(model, weights):
     assert not np.array_equal(first.effective, model.program(weights, seed=(1, 3)).effective)
 
 
-def test_per_read_noise_does_not_depend_on_batches(model, weights):
-    array = model.program(weights, noise="per-read", correction="none")
-    x = inputs(7)
+@pytest.mark.parametrize("cols", [5, 16, 40])
+@pytest.mark.parametrize("correction", ["none", "pointwise", "fitted", "fine"])
+def test_results_do_not_depend_on_batches(model, cols, correction):
+    """Bit for bit where BLAS is known to allow it (`behavioral.blas`)."""
+    rng = np.random.default_rng(2)
+    w, x = rng.uniform(-1, 1, (ROWS, cols)), inputs(7)
+    array = model.program(w, noise="per-read", correction=correction)
     whole = model.multiply(array, x, seed=9)
-    parts = [model.multiply(array, x[k : k + 1], seed=9, first_sample=k) for k in range(7)]
-    np.testing.assert_allclose(whole, np.concatenate(parts), atol=1e-6)
+    for step in (1, 3):
+        parts = [
+            model.multiply(array, x[k : k + step], seed=9, first_sample=k)
+            for k in range(0, 7, step)
+        ]
+        assert_same(np.concatenate(parts), whole)
+
+
+@pytest.mark.parametrize("correction", ["pointwise", "fitted"])
+def test_the_kernel_of_a_plain_array_gives_the_bits_of_drive_and_read(model, correction):
+    w = np.random.default_rng(2).uniform(-1, 1, (ROWS, 32))
+    array = model.program(w, noise="per-read", correction=correction)
+    x = inputs(70)
+    y = model.multiply(array, x, seed=4, first_sample=3)
+    assert is_plain(array)
+    assert_same(y, model.read(array, model.drive(array, x), seed=4, first_sample=3))
 
 
 @pytest.mark.skipif(NO_JIT, reason="threads exist with the JIT only")
@@ -240,9 +260,10 @@ def test_threads_do_not_change_a_bit():
         "from tests.behavioral.standin import make_library\n"
         "m = CrossbarModel(make_library())\n"
         "w = np.random.default_rng(0).uniform(-1, 1, (40, 300))\n"
-        "a = m.program(w, noise='per-read')\n"
-        "y = m.multiply(a, w.T[:200], seed=1)\n"
-        "print(hashlib.sha256(a.effective.tobytes() + y.tobytes()).hexdigest())\n"
+        "for cols in (300, 256):\n"
+        "    a = m.program(w[:, :cols], noise='per-read')\n"
+        "    y = m.multiply(a, w.T[:200], seed=1)\n"
+        "    print(hashlib.sha256(a.effective.tobytes() + y.tobytes()).hexdigest())\n"
     )
     found = set()
     for threads in ("1", "2"):

@@ -88,16 +88,15 @@ def test_first_order_response_equals_its_twin(shape, seed):
 def test_linearised_inputs_equal_their_twin(rows, samples, parts, seed):
     rng = np.random.default_rng(seed)
     x = (1.5 * rng.uniform(-1, 1, (rows, samples)).astype(np.float32)).T.copy()
-    shapes = ((samples, 2), (2, rows))
-    amplitude, basis = (rng.normal(size=s).astype(np.float32) / 9 for s in shapes)
+    probe, basis = rng.normal(size=(2, 5, rows)).astype(np.float32) / 9
     laws = rng.normal(size=(parts, 6, 6)).astype(np.float32)
     for run in (kernels.linearize, kernels.linearize_parallel):
         wide = np.pad(x, ((0, 0), (2, 1)), constant_values=9)
         out = np.zeros((samples, 3 + parts * rows), np.float32)
-        outside = run(wide, 2, np.float32(0), amplitude, basis, laws, out, 1)
+        outside = run(wide, 2, np.float32(0), probe, basis, laws, out, 1)
         assert outside == (np.abs(x) > 1).sum()
         for m in range(samples):
-            expected = naive.linearized(x[m], amplitude[m] @ basis, laws, 5)
+            expected = naive.linearized(x[m], (probe @ x[m]) @ basis, laws, 5)
             np.testing.assert_allclose(out[m], [0, *expected, 0, 0], rtol=1e-5, atol=1e-5)
 
 
@@ -132,6 +131,33 @@ def test_correction_equals_its_twin(samples, cols, rows, seed):
     kernels.correct(y, driven, common, terms)
     scale = np.abs(expected).max(initial=1.0)  # sums in float32: parts of the largest output
     np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5 * scale)
+
+
+@settings(max_examples=10 if NO_JIT else 30, deadline=None)
+@given(st.integers(0, 7), st.integers(1, 9), st.booleans(), st.booleans(), st.integers(0, 2**31))
+def test_product_of_an_array_equals_its_twin(samples, rows, profiled, noisy, seed):
+    """Sums of a few float32 numbers, each rounded to 6e-8 of the largest."""
+    rng, cols = np.random.default_rng(seed), 16
+    x = rng.uniform(-1, 1, (samples, rows)).astype(np.float32)
+    own = np.flatnonzero(rng.random(rows) < 0.5).astype(np.uint32)
+    weights = rng.random(rows).astype(np.float32)
+    weights[own] = 0.0
+    matrix, spread, terms, laws, probe, basis, common = (
+        rng.normal(size=shape).astype(np.float32) / 3
+        for shape in (
+            (rows, cols), ((len(own) + (len(own) < rows)) * noisy, cols), (2, cols),
+            (1, 6, 6) if profiled else (1, 1, 6), (5, rows), (5, rows), (rows,),
+        )
+    )  # fmt: skip
+    given_ = x, laws, probe, basis, matrix, common, terms, own, weights, spread
+    expected, variances = naive.multiply(*given_)
+    for run, threads in ((kernels.multiply, 1), (kernels.multiply_parallel, 2)):
+        out, work = np.empty((samples, cols), np.float32), np.empty((threads, 2, 3 * rows), "f4")
+        variance = np.empty((samples * noisy, cols), np.float32)
+        assert run(x, np.float32(0), *given_[1:], 3, work, out, variance) == 0
+        scale = np.abs(expected).max(initial=1.0)
+        np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-5 * scale)
+        np.testing.assert_allclose(variance, variances, rtol=1e-4, atol=1e-5 * scale)
 
 
 @settings(max_examples=20, deadline=None)
