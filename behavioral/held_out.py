@@ -89,7 +89,11 @@ def _crossbar(library: Library, model: CrossbarModel, found: _Errors) -> None:
     if data.held_out_settle_g.size:
         at, axis = np.log(data.held_out_settle_g), np.log(data.settle_g)
         for name, unit in (("settle_s", "s"), ("settle_energy_j", "j")):
-            estimate = np.interp(at, axis, getattr(data, name))
+            table = getattr(data, name)
+            if unit == "j":  # a line at both logarithms: it rises with the load and its settling
+                estimate = np.exp(np.interp(at, axis, np.log(table)))
+            else:
+                estimate = np.interp(at, axis, table)
             label = name.removesuffix(f"_{unit}")
             found.share(label, unit, estimate, getattr(data, f"held_out_{name}"))
     if data.held_out_mismatch_g.size:
@@ -109,12 +113,22 @@ def _acam(library: Library, found: _Errors) -> None:
                 table = Table(bound, [("g", acam.g)], curve, method="pchip", log=("g",))
                 found.lsb(f"acam_{bound}{kind}", "v", table(acam.held_out_g) - measured, step)
         if off[0].size:
-            axes, at = (np.log(acam.energy_g), acam.energy_v_dl), (np.log(off[0]), off[1])
-            joules, delay = (
-                RegularGridInterpolator(axes, getattr(acam, f"{name}_{bound}_{unit}"))(at)
-                for name, unit in (("energy", "j"), ("delay", "s"))
+            delay = acam.delay_g if acam.delay_g.size else acam.energy_g  # one table until 2.1
+            volts = acam.delay_v_dl if acam.delay_g.size else acam.energy_v_dl
+            joules = _bilinear(
+                acam.energy_g, acam.energy_v_dl, getattr(acam, f"energy_{bound}_j"), off
             )
-            measured = getattr(acam, f"held_out_energy_{bound}_j")
-            found.share(f"acam_energy_{bound}", "j", joules, measured)
-            late = getattr(acam, f"held_out_delay_{bound}_s")
-            found.note(f"acam_delay_{bound}", "s", delay - late)
+            found.share(
+                f"acam_energy_{bound}", "j", joules, getattr(acam, f"held_out_energy_{bound}_j")
+            )
+            late = _bilinear(delay, volts, getattr(acam, f"delay_{bound}_s"), off)
+            late -= getattr(acam, f"held_out_delay_{bound}_s")
+            found.note(f"acam_delay_{bound}", "s", late)
+
+
+def _bilinear(
+    g: FloatArray, v: FloatArray, values: FloatArray, at: tuple[FloatArray, FloatArray]
+) -> FloatArray:
+    """Interpolate at conductances and voltages, linearly in ln G and volts."""
+    table = RegularGridInterpolator((np.log(g), v), values)
+    return np.asarray(table((np.log(at[0]), at[1])), np.float64)

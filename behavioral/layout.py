@@ -39,6 +39,7 @@ class Entry(NamedTuple):
 _G = ("g",)
 _EDGE = ("g", "overlap_offset_v")
 _ENERGY = ("energy_g", "energy_v_dl")
+_DELAY = ("delay_g", "delay_v_dl")
 
 _ENTRIES = {
     "acam": {
@@ -58,8 +59,10 @@ _ENTRIES = {
         "energy_v_dl": Entry("V", "data-line voltage of the energy table", ("energy_v_dl",)),
         "energy_lower_j": Entry("J", "energy of the lower half per search", _ENERGY),
         "energy_upper_j": Entry("J", "energy of the upper half per search", _ENERGY),
-        "delay_lower_s": Entry("s", "evaluation start to match line at v_sense, lower", _ENERGY),
-        "delay_upper_s": Entry("s", "evaluation start to match line at v_sense, upper", _ENERGY),
+        "delay_lower_s": Entry("s", "evaluation start to match line at v_sense, lower", _DELAY),
+        "delay_upper_s": Entry("s", "evaluation start to match line at v_sense, upper", _DELAY),
+        "delay_g": Entry("S", "RRAM conductance of the delay table", ("delay_g",)),
+        "delay_v_dl": Entry("V", "data-line voltage of the delay table", ("delay_v_dl",)),
         "mismatch_g": Entry("S", "RRAM conductance of the mismatch", ("mismatch_g",)),
         "mismatch_lower_parts_v": Entry("V", "threshold for one sigma of M1, M2", ("mismatch_g",)),
         "mismatch_upper_parts_v": Entry("V", "threshold for one sigma, M3-M6", ("mismatch_g",)),

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from behavioral.variation import Variation
 
 FILETYPE = "nldpe-library"
-VERSION = (2, 1)
+VERSION = (2, 2)
 HEAD_BYTES = 512  # smallest user block of HDF5
 REMEDY = "make it again: nldpe characterize --out FILE.h5"
 

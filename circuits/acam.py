@@ -11,16 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from circuits import mismatch
+from circuits import acam_energy, mismatch
 from circuits.bracket import bracket, finish, first_change, narrow
 from circuits.parameters import Device, Technology
 from circuits.plan import Provenance
 from circuits.refine import refine
-from circuits.search import Floats, Half, SearchBench, Status
+from circuits.search import HALVES, Floats, Half, SearchBench, Status
 
 # Offsets at which the overlap of a half with its match side is measured [V].
 OFFSETS = (0.0, 1e-3, 2e-3, 4e-3, 7e-3, 12e-3, 20e-3, 35e-3, 60e-3, 100e-3)
-SEED = 12  # of held-out energies; fixed, so that a library is the same every time
 # Where on the (logarithmic) conductance axis mismatch is measured: it rises towards the end.
 MISMATCH_SHARES = np.array([0.0, 0.35, 0.6, 0.75, 0.85, 0.9, 0.95, 1.0])
 WINDOW_FIELDS = ("window_g_lo", "window_g_hi", "window_lower_v", "window_upper_v")
@@ -60,12 +59,15 @@ class AcamData:
     energy_g : (e,) float array [S]
     energy_v_dl : (d,) float array [V]
     energy_lower_j, energy_upper_j : (e, d) float arrays [J]
-        Energy of a half for one search (precharge and evaluation) without its match line.
+        Energy of a half for one search (precharge and evaluation) without its match line, see
+        `circuits.acam_energy`.
     energy_match_line_j : (2,) float array [J]
         Energy to precharge a match line after a match and after a mismatch.
-    delay_lower_s, delay_upper_s : (e, d) float arrays [s]
+    delay_lower_s, delay_upper_s : (k, l) float arrays [s]
         From the start of the evaluation to the match line at ``v_sense_v``; inf when later than
         the sense time.
+    delay_g, delay_v_dl : (k,), (l,) float arrays [S], [V]
+        Axes of the delays.
     held_out_lower_static_v, held_out_upper_static_v : (h,) float arrays [V]
         Static thresholds at ``held_out_g``.
     held_out_energy_g, held_out_energy_v_dl : (n,) float arrays [S], [V]
@@ -109,6 +111,8 @@ class AcamData:
     delay_lower_s: Floats
     delay_upper_s: Floats
     provenance: Provenance
+    delay_g: Floats = field(default_factory=_empty)
+    delay_v_dl: Floats = field(default_factory=_empty)
     held_out_lower_static_v: Floats = field(default_factory=_empty)
     held_out_upper_static_v: Floats = field(default_factory=_empty)
     held_out_energy_g: Floats = field(default_factory=_empty)
@@ -183,7 +187,9 @@ def characterize(
         **lower,
         **upper,
         **(windows or dict.fromkeys(WINDOW_FIELDS, _empty())),
-        **_measure_energy(bench, device, quick, (6 if quick else 40) if checks else 0),
+        **acam_energy.characterize(
+            bench, device, quick=quick, held_out=(6 if quick else 40) if checks else 0
+        ),
         **mismatch.characterize(
             device, technology, g[few], thresholds, samples=samples, log=bench.log, **run_options
         ),
@@ -230,9 +236,6 @@ def is_match(technology: Technology, v_ml: Floats) -> NDArray[np.bool_]:
 def conductance_axis(device: Device, points: int) -> Floats:
     """Return a logarithmic axis that programming noise does not leave (five sigma at g_min)."""
     return np.geomspace(0.2 * device.g_min_s, 1.1 * device.g_max_s, points)
-
-
-HALVES: tuple[Half, Half] = ("lower", "upper")
 
 
 class Thresholds:
@@ -378,32 +381,3 @@ def invert_threshold(g: Floats, threshold: Floats, v: Floats) -> Floats:
     inside = np.clip(v, threshold[good][0], threshold[good][-1])
     found: Floats = np.asarray(np.exp(inverse(inside)), dtype=np.float64)
     return found
-
-
-def _measure_energy(
-    bench: SearchBench, device: Device, quick: bool, held_out: int
-) -> dict[str, Any]:
-    """Measure energy and delay of both halves over conductance and data line, some off the grid."""
-    readout = bench.technology.readout
-    g = np.geomspace(device.g_min_s, device.g_max_s, 3 if quick else 9)
-    v_dl = np.linspace(readout.v_dl_lo_v, readout.v_dl_hi_v, 3 if quick else 11)
-    shape = len(g), len(v_dl)
-    points = [x.ravel() for x in np.meshgrid(g, v_dl, indexing="ij")]
-    out: dict[str, Any] = {"energy_g": g, "energy_v_dl": v_dl}
-    rng = np.random.default_rng(SEED)
-    off_g = np.exp(rng.uniform(np.log(g[0]), np.log(g[-1]), held_out))
-    off_v = rng.uniform(v_dl[0], v_dl[-1], held_out)
-    out |= {"held_out_energy_g": off_g, "held_out_energy_v_dl": off_v}
-    line: dict[bool, list[Floats]] = {True: [], False: []}
-    for half in HALVES:
-        off = bench.energy(half, off_g, off_v)
-        out[f"held_out_energy_{half}_j"], out[f"held_out_delay_{half}_s"] = off[0], off[2]
-        joules, match_line, delay, v_ml = bench.energy(half, *points)
-        out[f"energy_{half}_j"] = joules.reshape(shape)
-        out[f"delay_{half}_s"] = delay.reshape(shape)
-        for matched in (True, False):
-            line[matched].append(match_line[(v_ml > bench.technology.acam.v_sense_v) == matched])
-    kinds = [np.concatenate(line[matched]) for matched in (True, False)]
-    kinds = [x[np.isfinite(x)] for x in kinds]
-    out["energy_match_line_j"] = np.array([x.mean() if len(x) else np.nan for x in kinds])
-    return out

@@ -10,9 +10,8 @@ from circuits.errors import SimulationError
 from circuits.netlist import acam_models, half_cell, number, render
 from circuits.parameters import Device, Technology
 from circuits.plan import Job
-from circuits.search import T_EDGE, T_EVAL, Floats, Half
+from circuits.search import HALVES, T_EDGE, T_EVAL, Floats, Half
 
-HALVES: tuple[Half, Half] = ("lower", "upper")
 LEVELS = 9  # of the data line, which moves for the rows that are searched
 
 

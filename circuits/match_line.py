@@ -12,10 +12,9 @@ from circuits.bracket import bracket, finish, narrow
 from circuits.netlist import acam_models, chunks, half_cell, number, render
 from circuits.parameters import Device, Technology
 from circuits.plan import Job
-from circuits.search import T_EDGE, T_EVAL, Floats, Half, SearchBench, Status
+from circuits.search import HALVES, T_EDGE, T_EVAL, Floats, Half, SearchBench, Status
 
 CELLS = (1, 2, 4, 8, 16, 32, 64, 128)
-HALVES: tuple[Half, Half] = ("lower", "upper")
 BEYOND_V = (0.01, 0.03, 0.1, 0.3)  # of the data line from the bound, in mismatches
 SETTLE_S = (0.0, 1e-10, 3e-10, 1e-9, 3e-9, 1e-8, 3e-8)
 # Around the settled threshold; a history moves it by far more than by the noise of the search.

@@ -12,6 +12,7 @@ from circuits.parameters import Device, Technology
 from circuits.plan import Job, Result, RunLog
 
 Half = Literal["lower", "upper"]
+HALVES: tuple[Half, Half] = ("lower", "upper")
 Floats = NDArray[np.float64]
 Status = NDArray[np.int8]
 
@@ -188,19 +189,61 @@ class SearchBench:
                 out[:, part] = np.transpose([self._meter(result, k, start) for k in range(count)])
         return out[0], out[1], out[2], out[3]
 
-    def _metered(self, half: Half, g: float, v_dl: float) -> list[str]:
-        """Return a half with its own supplies: s and l search lines, c inverter, p precharge."""
-        acam, vdd = self.technology.acam, number(self.technology.vdd_v)
-        lines = [
+    def power(self, half: Half, g: Floats, v_dl: Floats) -> Floats:
+        """Return the power that a half takes at rest [W], (len(g), len(v_dl)); v_dl evenly spaced.
+
+        The match line, whose supply is not counted, is held at half the supply.
+        """
+        acam, step = self.technology.acam, float(v_dl[1] - v_dl[0])
+        volts = np.array([acam.v_sl_hi_v, acam.v_sl_lo_v, self.technology.vdd_v])
+        jobs, parts = [], list(chunks(len(g), CELLS_PER_NETLIST))
+        for part in parts:
+            held = f"vm# ml# 0 {number(self.technology.vdd_v / 2)}"
+            cells = [
+                t.replace("#", str(k))
+                for k, x in enumerate(g[part])
+                for t in (*self._supplied(half, x, "dl"), held)
+            ]
+            vectors = tuple(f"i(v{s}{k})" for k in range(len(g[part])) for s in "slc")
+            text = render(
+                "bench_threshold",
+                title=f"power-{half}",
+                models=self.models,
+                cells="\n".join(cells),
+                temperature=self.temperature,
+                save=" ".join(vectors),
+                start=float(v_dl[0]),
+                stop=float(v_dl[-1] + step * 1e-3),  # so that rounding loses no point
+                step=step,
+            )
+            jobs.append(Job(f"power-{half}", text, vectors))
+        watts = np.full((len(g), len(v_dl)), np.nan)
+        for part, job, result in zip(parts, jobs, self.run(jobs), strict=True):
+            if result.status < 2:
+                drawn = -np.array([result.vectors[name] for name in job.vectors])
+                watts[part] = np.tensordot(volts, drawn.reshape(-1, 3, len(v_dl)), (0, 1))
+        return watts
+
+    def _supplied(self, half: Half, g: float, dl: str) -> list[str]:
+        """Return a half on a data line, with its own supplies: s and l search lines, c inverter."""
+        acam = self.technology.acam
+        return [
             f"vs# slhi# 0 {number(acam.v_sl_hi_v)}",
             f"vl# sllo# 0 {number(acam.v_sl_lo_v)}",
-            f"vc# vdd# 0 {vdd}",
-            f"vp# vddp# 0 {vdd}",
+            f"vc# vdd# 0 {number(self.technology.vdd_v)}",
+            half_cell(self.technology, half, g, f"{dl} ml# slhi# sllo#", name="h#", vdd="vdd#"),
+        ]
+
+    def _metered(self, half: Half, g: float, v_dl: float) -> list[str]:
+        """Return a half with its own supplies, p that of its precharged line."""
+        lines = [
+            *self._supplied(half, g, "d#"),
+            f"vp# vddp# 0 {number(self.technology.vdd_v)}",
             f"vd# d# 0 {number(v_dl)}",
-            half_cell(self.technology, half, g, "d# ml# slhi# sllo#", name="h#", vdd="vdd#"),
             "xm# ml# pcb vddp# match_line",
         ]
-        return [*lines, "xi# ml# idle_pull_down"] if acam.cells_per_row > 1 else lines
+        more = self.technology.acam.cells_per_row > 1
+        return [*lines, "xi# ml# idle_pull_down"] if more else lines
 
     def _meter(self, result: Result, k: int, start: float) -> tuple[float, float, float, float]:
         acam, vdd = self.technology.acam, self.technology.vdd_v

@@ -17,12 +17,11 @@ from circuits.bracket import bracket, finish, narrow
 from circuits.netlist import chunks, half_cell, number, render
 from circuits.parameters import Device, Technology
 from circuits.plan import Job, Result
-from circuits.search import CELLS_PER_NETLIST, T_EVAL, Floats, Half, Status
+from circuits.search import CELLS_PER_NETLIST, HALVES, T_EVAL, Floats, Half, Status
 
 PART_AFTER = 40e-12  # the strobe: the outputs part, in proportion to the input [s]
 DECIDE_AFTER = 100e-12  # they stand at the rails, whatever the falling line does from now on [s]
 STEP_V = 2e-3  # of a data line or a threshold in a sensitivity [V]
-HALVES: tuple[Half, Half] = ("lower", "upper")
 DEVICES = (2, 3, 4, 5, 6, 7)  # that mismatch moves, as in netlists/sense_amplifier.cir
 OVERDRIVES_V = np.array([0.5e-3, 1e-3, 2e-3, 5e-3, 20e-3, 50e-3, 100e-3])
 NOISE_VECTORS = ("noise1.frequency", "noise1.inoise_spectrum")

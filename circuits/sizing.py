@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from circuits.acam import HALVES, invert_threshold
+from circuits.acam import invert_threshold
 from circuits.bracket import bracket, finish, narrow
 from circuits.errors import ParameterError
 from circuits.parameters import Device, Technology
-from circuits.search import Floats, Half, SearchBench, Status
+from circuits.search import HALVES, Floats, Half, SearchBench, Status
 
 PUBLISHED = (0.50070001, -3.75611608, 0.68358110)  # NL-DPE's released code
 LOST_V = 0.5  # error of a threshold that does not exist [V]

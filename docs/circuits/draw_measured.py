@@ -80,13 +80,14 @@ def draw_overlap(ax: Axes, library: Library) -> None:
 def draw_cost(ax: Axes, library: Library, quantity: str, factor: float, unit: str) -> None:
     """Draw energy or delay of both halves over the data line, at five conductances."""
     acam = library.acam
-    suffix = "j" if quantity == "energy" else "s"
+    suffix, mark = ("j", "") if quantity == "energy" else ("s", ".")
     tables = {half: getattr(acam, f"{quantity}_{half}_{suffix}") for half in ("lower", "upper")}
-    for colour, n in enumerate(range(0, acam.energy_g.size, 2)):
+    g, v_dl = (getattr(acam, f"{quantity}_{axis}") for axis in ("g", "v_dl"))
+    for colour, n in enumerate(range(0, g.size, g.size // 4)):
         for half, style in (("lower", "-"), ("upper", "--")):
             values = np.where(np.isfinite(tables[half][n]), tables[half][n], np.nan) * factor
-            label = f"{acam.energy_g[n] * 1e6:.3g} uS" if half == "lower" else None
-            ax.plot(acam.energy_v_dl, values, f"C{colour}{style}", marker=".", label=label)
+            label = f"{g[n] * 1e6:.3g} uS" if half == "lower" else None
+            ax.plot(v_dl, values, f"C{colour}{style}", marker=mark, label=label)
     ax.set(xlabel="data line [V]", ylabel=f"{quantity} [{unit}]",
            title=f"{quantity}: lower (full), upper (dashed)")  # fmt: skip
     ax.legend(fontsize=7)

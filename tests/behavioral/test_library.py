@@ -174,8 +174,8 @@ def test_wrongly_made_file_is_refused_with_the_remedy(path, change, message):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        (b"nldpe-library 2.1", b"nldpe-library 3.0", r"format version 3\.0, this program reads 2"),
-        (b"nldpe-library 2.1", b"nldpe-librarx 2.0", "is no library"),
+        (b"nldpe-library 2.2", b"nldpe-library 3.0", r"format version 3\.0, this program reads 2"),
+        (b"nldpe-library 2.2", b"nldpe-librarx 2.0", "is no library"),
     ],
 )
 def test_another_format_is_refused_with_the_remedy(path, old, new, message):
@@ -192,7 +192,7 @@ def test_another_hdf5_file_is_refused(tmp_path):
 
 
 def test_a_larger_minor_version_is_read(library, path):
-    image = path.read_bytes().replace(b"nldpe-library 2.1", b"nldpe-library 2.7", 1)
+    image = path.read_bytes().replace(b"nldpe-library 2.2", b"nldpe-library 2.7", 1)
     path.write_bytes(image)
     assert Library.from_hdf5(path).errors == library.errors
 
@@ -243,7 +243,7 @@ def test_a_library_of_format_2_0_is_read(library, path):
         text = re.sub(r"\n\[process\]\n(.+\n)*", "", file.attrs["technology_toml"])
         assert "[amplifier]" in text
         file.attrs["technology_toml"] = text + "pelgrom_v_m = 2e-09\n"
-    image = sealed(path.read_bytes()).replace(b"nldpe-library 2.1", b"nldpe-library 2.0", 1)
+    image = sealed(path.read_bytes()).replace(b"nldpe-library 2.2", b"nldpe-library 2.0", 1)
     path.write_bytes(image)
     older = Library.from_hdf5(path)
     assert older.technology.process.a_vt_v_m == 2e-9

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from circuits import acam, acam_unit
+from circuits import acam, acam_unit, search
 from circuits.acam_unit import Rows
 from circuits.errors import ParameterError
 from circuits.parameters import load_parameters
@@ -65,9 +65,9 @@ def test_cells_take_the_characterised_energy(spice_cache):
         DEVICE, TECHNOLOGY, Rows(g, g, np.zeros(1, np.int64), 1), 0.9, cache=spice_cache
     )
     bench = acam.SearchBench(DEVICE, TECHNOLOGY, {"cache": spice_cache})
-    search = sum(bench.energy(half, g, np.array([0.9]))[0][0] for half in acam.HALVES)
+    energy = sum(bench.energy(half, g, np.array([0.9]))[0][0] for half in search.HALVES)
     times = TECHNOLOGY.acam.t_sense_s + TECHNOLOGY.acam.t_precharge_s
-    expected = search * acam_unit.cycle_time(TECHNOLOGY) / times
+    expected = energy * acam_unit.cycle_time(TECHNOLOGY) / times
     assert unit.energy_j[0, 0] == pytest.approx(expected, rel=0.1)
     # the clock of the OR lines pushes charge into their supply: it may get more than it gives
     assert (unit.energy_j[0, [0, 1, 2, 4]] > 0).all()

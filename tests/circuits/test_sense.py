@@ -5,6 +5,7 @@ import pytest
 
 from circuits import acam, sense
 from circuits.parameters import load_parameters
+from circuits.search import HALVES
 
 pytestmark = pytest.mark.ngspice
 
@@ -16,7 +17,7 @@ G = np.array([12e-6])
 def found(spice_cache):
     known = acam.Thresholds(acam.SearchBench(DEVICE, TECHNOLOGY, {"cache": spice_cache}))
     bounds = (
-        acam._measure_bound(known, half, G, np.empty(0), False)[f"{half}_v"] for half in acam.HALVES
+        acam._measure_bound(known, half, G, np.empty(0), False)[f"{half}_v"] for half in HALVES
     )
     return sense.measure(DEVICE, TECHNOLOGY, G, *bounds, cache=spice_cache)
 

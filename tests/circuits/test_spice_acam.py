@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.interpolate import RegularGridInterpolator
 
-from circuits import acam, batch, plan
+from circuits import acam, acam_energy, batch, plan
 from circuits.netlist import cards_text
 from circuits.parameters import load_parameters
 from circuits.search import SearchBench
@@ -130,8 +131,48 @@ rq q 0 1e15
 """
     found = batch.simulate(netlist, ["time", "v(q)"])
     joules = (found["v(q)"][-1] - np.interp(340e-12, found["time"], found["v(q)"])) * 1e-9 / 1e6
-    assert data.energy_v_dl[1] == pytest.approx(0.77)
-    assert data.energy_lower_j[-1, 1] == pytest.approx(joules, rel=0.01)
+    middle = len(data.energy_v_dl) // 2
+    assert data.energy_v_dl[middle] == pytest.approx(0.77)
+    assert data.energy_lower_j[-1, middle] == pytest.approx(joules, rel=0.01)
+
+
+def test_power_at_rest_is_that_of_an_operating_point_by_hand():
+    """Upper half of 1 uS, its inverter about to switch; 0.1 %: gmin, tolerance of the simulator."""
+    netlist = f"""power by hand
+{cards_text(TECHNOLOGY)}
+vhi hi 0 0.8
+vlo lo 0 0.1
+vdd vdd 0 0.9
+vdl dl 0 0.69
+b1 hi n i=1e-6*0.4*sinh((v(hi)-v(n))/0.4)
+m1 n dl lo 0 n16lp w=100n l=16n
+m4 inv n vdd vdd p16lp w=384n l=16n
+m5 inv n 0 0 n16lp w=128n l=16n
+m2 ml inv 0 0 n16lp w=128n l=16n
+vml ml 0 0.45
+.options reltol=1e-5 gmin=1e-15
+.op
+.end
+"""
+    found = batch.simulate(netlist, ["i(vhi)", "i(vlo)", "i(vdd)"])
+    watts = -0.8 * found["i(vhi)"] - 0.1 * found["i(vlo)"] - 0.9 * found["i(vdd)"]
+    bench = SearchBench(DEVICE, TECHNOLOGY, {})
+    power = bench.power("upper", np.array([1e-6]), np.array([0.68, 0.69]))
+    assert power[0, 1] == pytest.approx(watts.item(), rel=1e-3)
+
+
+def test_energy_of_an_inverter_that_switches_is_known_between_transients(spice_cache):
+    """180 nm, 1.2 uS: it falls to a twentieth within 40 mV; 5 % of the ridge's height."""
+    technology = load_parameters("taox", "cmos180")[1]
+    bench = SearchBench(DEVICE, technology, {"cache": spice_cache})
+    v = np.linspace(0.55, 0.66, 12)
+    found = acam_energy.characterize(bench, DEVICE, quick=True)
+    exact = bench.energy("upper", np.full(v.size, 1.2e-6), v)[0]
+    curve = RegularGridInterpolator(
+        (np.log(found["energy_g"]), found["energy_v_dl"]), found["energy_upper_j"]
+    )
+    assert exact.max() > 20 * exact.min()
+    np.testing.assert_allclose(curve((np.log(1.2e-6), v)), exact, atol=0.05 * exact.max())
 
 
 def test_delay_shrinks_towards_the_mismatch_side(data):

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy.interpolate import RegularGridInterpolator
 
 from behavioral.library import Library
 from circuits.errors import SimulationError
@@ -93,22 +94,23 @@ def test_a_search_costs_what_a_loop_over_its_rows_gives(library, measured):
     """Each half by bilinear interpolation, each match line by what it decides; 1e-6: float32."""
     layer, _, meter = measured
     unit, data, g_max = layer.units[0], library.acam, library.device.g_max_s
-    ln_g, line = np.log(data.energy_g), data.energy_match_line_j
+    axes, line = (np.log(data.energy_g), data.energy_v_dl), data.energy_match_line_j
+    lower, upper = (
+        RegularGridInterpolator(axes, table) for table in (data.energy_lower_j, data.energy_upper_j)
+    )
     for u in (0.0, 0.31, 0.77):
         volts, expected = float(layer.hardware.acam.voltage(u)), 0.0
         for row in range(unit.lo.shape[1]):
             halves = (
-                (unit.g_lo[3, row], data.energy_lower_j, unit.lo[3, row] >= u),
-                (unit.g_hi[3, row], data.energy_upper_j, unit.hi[3, row] <= u),
+                (unit.g_lo[3, row], lower, unit.lo[3, row] >= u),
+                (unit.g_hi[3, row], upper, unit.hi[3, row] <= u),
             )
             for g, table, falls in halves:
                 expected += line[1] if falls else line[0]
-                if g > 0:
-                    held = float(g)
-                else:  # nothing switches a half off: the end of the device's range
-                    held = library.device.g_min_s if table is data.energy_lower_j else g_max
-                at = [np.interp(np.log(held), ln_g, table[:, k]) for k in range(3)]
-                expected += np.interp(volts, data.energy_v_dl, at)
+                # nothing switches a half off: the end of the device's range
+                end = library.device.g_min_s if table is lower else g_max
+                held = float(g) if g > 0 else end
+                expected += table((np.log(held), volts)).item()
         found = meter.energy.column(unit, 3, np.array([u]))[0]
         assert found == pytest.approx(expected, rel=1e-6)
 
