@@ -21,7 +21,8 @@ T_EVAL = (
     40e-12  # start of the evaluation in a search netlist [s]; the operating point is precharged
 )
 T_EDGE = 10e-12  # rise of the precharge signal [s]
-V_STEP = 5e-3  # static sweep [V]; cubic interpolation of ln I then errs by less than 0.05 mV
+V_STEP = 5e-3  # static sweep [V]; an inverter of high gain may switch within one step
+V_FINE = V_STEP / 20  # of the sweep around what it found
 
 
 class SearchBench:
@@ -111,12 +112,21 @@ class SearchBench:
             lines.append(f"xi{name} ml{name} idle_pull_down")
         return lines
 
-    def static(self, half: Half, g: Floats) -> tuple[Floats, Status]:
-        """Return for each conductance the data line at which the pull-down carries ``i_trip_a``."""
+    def static(self, half: Half, g: Floats, around: Floats | None = None) -> tuple[Floats, Status]:
+        """Return for each conductance the data line at which the pull-down carries ``i_trip_a``.
+
+        Thresholds ``around`` which to look, from a sweep before, are found to a fiftieth of a mV.
+        """
         jobs, parts = [], list(chunks(len(g), CELLS_PER_NETLIST))
+        start, stop, step = *self.v_sweep, V_STEP
+        if around is not None:
+            start, stop, step = -2 * V_STEP, 2 * V_STEP, V_FINE
+        rest = np.zeros(len(g)) if around is None else np.nan_to_num(around)
         for part in parts:
             cells = [
-                t.replace("#", str(k)) for k, x in enumerate(g[part]) for t in self._held(half, x)
+                t.replace("#", str(k))
+                for k, (x, v) in enumerate(zip(g[part], rest[part], strict=True))
+                for t in self._held(half, x, None if around is None else v)
             ]
             vectors = tuple(f"i(vm{k})" for k in range(len(g[part])))
             text = render(
@@ -126,9 +136,9 @@ class SearchBench:
                 cells="\n".join(cells),
                 temperature=self.temperature,
                 save="v(dl) " + " ".join(vectors),
-                start=self.v_sweep[0],
-                stop=self.v_sweep[1],
-                step=V_STEP,
+                start=start,
+                stop=stop,
+                step=step,
             )
             jobs.append(Job(f"static-{half}", text, ("v(dl)", *vectors)))
         volts, status = np.full(len(g), np.nan), np.full(len(g), 2, dtype=np.int8)
@@ -136,12 +146,15 @@ class SearchBench:
             if result.status < 2:
                 v_dl = result.vectors["v(dl)"]
                 currents = [-result.vectors[name] for name in job.vectors[1:]]
-                volts[part] = [self._crossing(v_dl, i) for i in currents]
+                volts[part] = [self._crossing(v_dl, i) for i in currents] + rest[part]
                 status[part] = np.where(np.isnan(volts[part]), 2, result.status)
         return volts, status
 
-    def _held(self, half: Half, g: float) -> list[str]:
-        return [*self._half(half, g, "dl", "ml#"), f"vm# ml# 0 {number(self.technology.vdd_v / 2)}"]
+    def _held(self, half: Half, g: float, rest: float | None) -> list[str]:
+        """Return a half on the common data line, or on one of its own, some volts above."""
+        own = [] if rest is None else [f"vd# d# dl {number(rest)}"]
+        held = f"vm# ml# 0 {number(self.technology.vdd_v / 2)}"
+        return [*own, *self._half(half, g, "d#" if own else "dl", "ml#"), held]
 
     def _crossing(self, v_dl: Floats, current: Floats) -> float:
         """Interpolate where ``current`` passes the trip current: cubic in ln I, four points."""
