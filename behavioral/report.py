@@ -9,6 +9,7 @@ import numpy as np
 from behavioral import panels
 from behavioral.cell_mismatch import current_sigma
 from behavioral.layout import circuits_of, describe
+from behavioral.variation import measured_sigma
 from circuits.amplifier import AmplifierData
 from circuits.files import write_picture
 from circuits.parameters import Technology
@@ -62,12 +63,14 @@ def _describe_mismatch(library: "Library") -> list[str]:
     """Lines on the spread by mismatch; none where it was not measured."""
     acam, crossbar, readout = library.acam, library.crossbar, library.technology.readout
     lsb = (readout.v_dl_hi_v - readout.v_dl_lo_v) / 256
-    lines = ["", "spread of the ACAM thresholds by mismatch, one sigma (LSB: 8 bits)"]
+    sense = "of the cell and of its sense amplifier" if acam.mismatch_sense_parts_v.size else ""
+    lines = ["", f"spread of the ACAM thresholds by mismatch, one sigma {sense} (LSB: 8 bits)"]
     for k, g in enumerate(acam.mismatch_g):
         texts = []
         for bound in ("lower", "upper"):
-            sigma = float(np.sqrt((getattr(acam, f"mismatch_{bound}_parts_v")[k] ** 2).sum()))
-            texts.append(f"{bound} {sigma * 1e3:6.2f} mV {sigma / lsb:5.1f} LSB")
+            cell, sensed = (float(x[k]) for x in measured_sigma(acam, bound))
+            more = f" and {sensed * 1e3:5.2f} mV {sensed / lsb:4.1f} LSB" if sensed else ""
+            texts.append(f"{bound} {cell * 1e3:6.2f} mV {cell / lsb:5.1f} LSB{more}")
         lines.append(f"  {g * 1e6:10.4g} uS  " + "   ".join(texts))
     found = lines if np.size(acam.mismatch_g) else []
     if np.size(crossbar.mismatch_g):

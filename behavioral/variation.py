@@ -65,8 +65,23 @@ def acam_model(library: Library, spare_rows: int = 0) -> AcamModel:
     return model
 
 
+def measured_sigma(acam: Any, bound: str) -> tuple[FloatArray, FloatArray]:
+    """Return the spread [V] of thresholds at ``mismatch_g``: by the cell, by its amplifier.
+
+    A sense amplifier that decides elsewhere on the match line moves the threshold by that over the
+    slope of the line; 0 where none was measured.
+    """
+    parts = np.asarray(getattr(acam, f"mismatch_{bound}_parts_v"), float)
+    slope = np.asarray(getattr(acam, f"mismatch_{bound}_slope"), float)
+    offset = float(np.sqrt((np.asarray(acam.mismatch_sense_parts_v, float) ** 2).sum()))
+    sensed = offset / np.abs(slope) if offset > 0.0 else np.zeros(len(parts))
+    return np.sqrt((parts**2).sum(axis=tuple(range(1, parts.ndim)))), np.nan_to_num(sensed)
+
+
 def threshold_sigma(acam: Any, bound: str, g: ArrayLike) -> FloatArray:
     """Return the standard deviation [V] of a threshold by mismatch at conductances [S].
+
+    That of the cell and that of its line's sense amplifier: each half has a line of its own.
 
     Parameters
     ----------
@@ -79,12 +94,12 @@ def threshold_sigma(acam: Any, bound: str, g: ArrayLike) -> FloatArray:
     FormatError
         The library was made before mismatch was measured, or some of its points failed.
     """
-    parts = np.asarray(getattr(acam, f"mismatch_{bound}_parts_v"), float)
-    if not parts.size or not np.isfinite(parts).all():
+    cell, sensed = measured_sigma(acam, bound)
+    if not cell.size or not np.isfinite(cell).all():
         raise FormatError(
             "this library holds no mismatch of the ACAM cell; make it again: nldpe characterize"
         )
-    curve = PchipInterpolator(np.log(acam.mismatch_g), np.sqrt((parts**2).sum(axis=(1, 2))))
+    curve = PchipInterpolator(np.log(acam.mismatch_g), np.hypot(cell, sensed))
     inside = np.clip(g, acam.mismatch_g[0], acam.mismatch_g[-1])
     return np.asarray(curve(np.log(inside)), np.float64)
 

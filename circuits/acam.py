@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from circuits import acam_energy, mismatch
+from circuits import acam_energy, mismatch, sense_mismatch
 from circuits.bracket import bracket, finish, first_change, narrow
 from circuits.parameters import Device, Technology
 from circuits.plan import Provenance
@@ -79,10 +79,17 @@ class AcamData:
     mismatch_lower_parts_v, mismatch_upper_parts_v : (p, k, 2) float arrays [V]
         Shift of the threshold for one standard deviation of threshold and of current factor of
         each transistor: M1, M2 (lower), M3 to M6 (upper). Their root sum of squares is the spread.
+    mismatch_lower_slope, mismatch_upper_slope : (p,) float arrays [V/V]
+        How far the match line moves at the sense time for the data line.
+    mismatch_sense_parts_v : (3, 2) float array [V]
+        Of the sense amplifier, on the match line: parts of the spread by threshold and current
+        factor of its input, crossed p and crossed n pair. Empty without sizes for one.
     monte_carlo_g : (q,) float array [S]
         Conductances of the Monte-Carlo; empty when none was asked for.
     monte_carlo_lower_v, monte_carlo_upper_v : (q, samples) float arrays [V]
         Thresholds of drawn cells less that of the matched cell.
+    monte_carlo_sense_v : (samples,) float array [V]
+        Match line at which drawn sense amplifiers decide, less that of the matched one.
     provenance : Provenance
     """
 
@@ -124,9 +131,13 @@ class AcamData:
     mismatch_g: Floats = field(default_factory=_empty)
     mismatch_lower_parts_v: Floats = field(default_factory=_empty)
     mismatch_upper_parts_v: Floats = field(default_factory=_empty)
+    mismatch_lower_slope: Floats = field(default_factory=_empty)
+    mismatch_upper_slope: Floats = field(default_factory=_empty)
+    mismatch_sense_parts_v: Floats = field(default_factory=_empty)
     monte_carlo_g: Floats = field(default_factory=_empty)
     monte_carlo_lower_v: Floats = field(default_factory=_empty)
     monte_carlo_upper_v: Floats = field(default_factory=_empty)
+    monte_carlo_sense_v: Floats = field(default_factory=_empty)
 
 
 def characterize(
@@ -192,6 +203,15 @@ def characterize(
         ),
         **mismatch.characterize(
             device, technology, g[few], thresholds, samples=samples, log=bench.log, **run_options
+        ),
+        **sense_mismatch.characterize(
+            device,
+            technology,
+            g[few],
+            thresholds["lower"],
+            samples=samples,
+            log=bench.log,
+            **run_options,
         ),
         provenance=bench.log.provenance(),
     )

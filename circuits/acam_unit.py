@@ -257,7 +257,7 @@ def sense_parameters(technology: Technology) -> dict[str, float]:
 def unit_models(device: Device, technology: Technology, *, draws: bool = False) -> str:
     """Return cards, parameters and subcircuits of a unit.
 
-    With ``draws`` the first seven transistors of a sense amplifier take threshold shifts ``vtK``.
+    With ``draws`` the first seven transistors of a sense amplifier take draws ``vtK``, ``muK``.
 
     Raises
     ------
@@ -278,8 +278,8 @@ def unit_models(device: Device, technology: Technology, *, draws: bool = False) 
         )
     cells = replace(technology, acam=replace(technology.acam, c_sense_f=wire))
     names = {"nmos": technology.cards.nmos, "pmos": technology.cards.pmos}
-    shifts = {f"m{k}": f" delvto={{vt{k}}}" if draws else "" for k in range(1, 8)}
-    shifts["draws"] = "".join(f" vt{k}=0" for k in range(1, 8) if draws)
+    shifts = {f"m{k}": f" delvto={{vt{k}}} mulu0={{mu{k}}}" if draws else "" for k in range(1, 8)}
+    shifts["draws"] = "".join(f" vt{k}=0 mu{k}=1" for k in range(1, 8) if draws)
     values = sense_parameters(technology)
     parameters = "".join(f".param {name}={number(value)}\n" for name, value in values.items())
     return parameters + "\n".join(

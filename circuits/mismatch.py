@@ -73,7 +73,9 @@ def _gate(acam: Acam, k: int) -> tuple[float, float]:
     return (acam.wp_m if k in (4, 7, 9) else acam.w2_m), acam.l2_m
 
 
-def measure_parts(bench: MismatchBench, half: Half, g: Floats, threshold: Floats) -> Floats:
+def measure_parts(
+    bench: MismatchBench, half: Half, g: Floats, threshold: Floats
+) -> tuple[Floats, Floats]:
     """Measure the part of each transistor in the spread of a threshold, to first order.
 
     Parameters
@@ -85,15 +87,17 @@ def measure_parts(bench: MismatchBench, half: Half, g: Floats, threshold: Floats
 
     Returns
     -------
-    (n, k, 2) float array [V]
+    parts : (n, k, 2) float array [V]
         Signed shift of the threshold for one standard deviation of threshold and of current
         factor of each transistor. NaN where a simulation failed.
+    slope : (n,) float array [V/V]
+        How far the match line moves at the sense time for the data line.
     """
     sigma = standard_deviations(bench.technology, half)
-    out = np.full((len(g), *sigma.shape), np.nan)
+    out, slope = np.full((len(g), *sigma.shape), np.nan), np.full(len(g), np.nan)
     good = np.flatnonzero(np.isfinite(threshold))
     if len(good) == 0:
-        return out
+        return out, slope
     kinds = sigma.size
     step = np.zeros((1 + kinds, *sigma.shape))
     step.reshape(1 + kinds, kinds)[1:] = np.diag(np.tile([STEP_V, STEP_MOBILITY], len(sigma)))
@@ -106,7 +110,8 @@ def measure_parts(bench: MismatchBench, half: Half, g: Floats, threshold: Floats
     change = up - down
     per_step = (-change[1:] / change[0] * STEP_V).T.reshape(len(good), *sigma.shape)
     out[good] = per_step / [STEP_V, STEP_MOBILITY] * sigma
-    return out
+    slope[good] = change[0] / (2 * STEP_V)
+    return out, slope
 
 
 def draw(technology: Technology, half: Half, count: int, seed: int) -> Floats:
@@ -185,8 +190,8 @@ def characterize(
     if samples:
         out["monte_carlo_g"] = g[places]
     for half, threshold in thresholds.items():
-        parts = measure_parts(bench, half, g, threshold)
-        out[f"mismatch_{half}_parts_v"] = parts
+        parts, slope = measure_parts(bench, half, g, threshold)
+        out |= {f"mismatch_{half}_parts_v": parts, f"mismatch_{half}_slope": slope}
         if samples:
             draws = draw(technology, half, samples, SEED)
             out[f"monte_carlo_{half}_v"] = np.stack(

@@ -16,15 +16,16 @@ from circuits.acam_unit import cycle_time, unit_models
 from circuits.bracket import bracket, finish, narrow
 from circuits.netlist import chunks, half_cell, number, render
 from circuits.parameters import Device, Technology
-from circuits.plan import Job, Result
+from circuits.plan import Job, Result, RunLog
 from circuits.search import CELLS_PER_NETLIST, HALVES, T_EVAL, Floats, Half, Status
 
-PART_AFTER = 40e-12  # the strobe: the outputs part, in proportion to the input [s]
+PART_AFTER = 40e-12  # the strobe: noise counts until the outputs part [s]
 DECIDE_AFTER = 100e-12  # they stand at the rails, whatever the falling line does from now on [s]
 STEP_V = 2e-3  # of a data line or a threshold in a sensitivity [V]
-DEVICES = (2, 3, 4, 5, 6, 7)  # that mismatch moves, as in netlists/sense_amplifier.cir
 OVERDRIVES_V = np.array([0.5e-3, 1e-3, 2e-3, 5e-3, 20e-3, 50e-3, 100e-3])
 NOISE_VECTORS = ("noise1.frequency", "noise1.inoise_spectrum")
+
+Point = tuple[Half, float, float]  # of a line: half, conductance [S], data line [V]
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,6 @@ class SenseData:
         lower and of the upper half.
     slope : (2, n) float array [V/V]
         How far this reference moves for the data line.
-    offset_sigma_v : float
-        Standard deviation of the reference by mismatch of pair and crossed devices [V].
     overdrive_v, delay_s : (m,) float arrays [V], [s]
         Distance of the reference from the turn-over, and time from the strobe until the outputs
         stand half the supply apart; inf where that is later than the cycle.
@@ -57,7 +56,6 @@ class SenseData:
     g: Floats
     reference_v: Floats
     slope: Floats
-    offset_sigma_v: float
     overdrive_v: Floats
     delay_s: Floats
     regeneration_s: float
@@ -109,7 +107,6 @@ def measure(
         g=g,
         reference_v=reference,
         slope=(high - low) / (2 * STEP_V),
-        offset_sigma_v=bench.offset_sigma(middle, at),
         overdrive_v=OVERDRIVES_V,
         delay_s=delay,
         regeneration_s=regeneration,
@@ -121,8 +118,14 @@ def measure(
 class SenseBench:
     """Halves on their match lines, each with a sense amplifier and a reference of its own."""
 
-    def __init__(self, device: Device, technology: Technology, options: dict[str, Any]) -> None:
-        self.technology, self.options = technology, options
+    def __init__(
+        self,
+        device: Device,
+        technology: Technology,
+        options: dict[str, Any],
+        log: RunLog | None = None,
+    ) -> None:
+        self.technology, self.options, self.log = technology, options, log or RunLog()
         self.models = unit_models(device, technology)
         self.drawn = unit_models(device, technology, draws=True)
 
@@ -143,9 +146,11 @@ class SenseBench:
         )
         return Job(what, text, tuple(vectors))
 
-    def _cell(
-        self, point: tuple[Half, float, float], reference: float, tail: str = ""
-    ) -> list[str]:
+    def cell(self, point: Point, reference: float, tail: str = "") -> list[str]:
+        """Return the lines of a half, its match line and its amplifier; # stands for their number.
+
+        ``tail`` are draws of the amplifier's transistors.
+        """
         half, g, v_dl = point
         return [
             f"vd# d# 0 {number(v_dl)}",
@@ -167,28 +172,29 @@ class SenseBench:
         cells: list[list[str]],
         what: str = "sense",
         models: str | None = None,
-        after: float = DECIDE_AFTER,
     ) -> tuple[Floats, Status]:
-        """Return how far the outputs have parted some time after the strobe (n,) [V]."""
+        """Return how far the outputs have parted ``DECIDE_AFTER`` the strobe (n,) [V]."""
         parts = list(chunks(len(cells), CELLS_PER_NETLIST))
         jobs = []
         for part in parts:
             vectors = [f"v({node}{k})" for k in range(len(cells[part])) for node in "qn"]
-            stop = self._strobe + after
+            stop = self._strobe + DECIDE_AFTER
             jobs.append(self._job(what, cells[part], vectors, stop, models or self.models))
         out, status = np.full(len(cells), np.nan), np.full(len(cells), 2, np.int8)
-        for part, job, result in zip(parts, jobs, plan.run(jobs, **self.options), strict=True):
+        results = plan.run(jobs, **self.options)
+        self.log.add(jobs, results)
+        for part, job, result in zip(parts, jobs, results, strict=True):
             if result.status < 2:
                 last = np.array([result.vectors[name][-1] for name in job.vectors]).reshape(-1, 2)
                 out[part], status[part] = last[:, 0] - last[:, 1], result.status
         return out, status
 
-    def references(self, points: list[tuple[Half, float, float]], dv: float) -> Floats:
+    def references(self, points: list[Point], dv: float) -> Floats:
         """Return the reference at which each decision turns over, data lines moved by dv [V]."""
 
         def over(index: NDArray[np.intp], reference: Floats) -> tuple[Floats, Status]:
             moved = [(points[k][0], points[k][1], points[k][2] + dv) for k in index]
-            return self.decide([self._cell(*x) for x in zip(moved, reference, strict=True)])
+            return self.decide([self.cell(*x) for x in zip(moved, reference, strict=True)])
 
         trials = self.technology.acam.v_sense_v + np.linspace(-0.2, 0.3, 9)
         found, _ = bracket(over, np.tile(trials, (len(points), 1)))
@@ -196,11 +202,9 @@ class SenseBench:
             found = narrow(over, found, 4)
         return finish(over, found, check=False)
 
-    def delays(
-        self, point: tuple[Half, float, float], reference: float, overdrive: Floats
-    ) -> Floats:
+    def delays(self, point: Point, reference: float, overdrive: Floats) -> Floats:
         """Return strobe to outputs half the supply apart, for references below ``reference``."""
-        cells = [self._cell(point, reference - x) for x in overdrive]
+        cells = [self.cell(point, reference - x) for x in overdrive]
         vectors = ["time", *(f"v({node}{k})" for k in range(len(cells)) for node in "qn")]
         stop = T_EVAL + cycle_time(self.technology)
         result = self._run(self._job("sense-delay", cells, vectors, stop, self.models))
@@ -212,19 +216,6 @@ class SenseBench:
             late = np.flatnonzero((time > 0) & (apart > self.technology.unit.v_supply_v / 2))
             out.append(float(time[late[0]]) if len(late) else np.inf)
         return np.array(out)
-
-    def offset_sigma(self, point: tuple[Half, float, float], reference: float) -> float:
-        """Return the spread of the reference by mismatch, to first order [V]."""
-        sizes, steps = self.technology.unit, (-STEP_V, STEP_V)
-        cells = [self._cell(point, reference + dv) for dv in steps]
-        for k in DEVICES:
-            cells += [self._cell(point, reference, f" vt{k}={number(dv)}") for dv in steps]
-        y = self.decide(cells, "sense-mismatch", self.drawn, PART_AFTER)[0].reshape(-1, 2)
-        change = y[:, 1] - y[:, 0]
-        widths = {2: sizes.w_pair_m, 3: sizes.w_pair_m, 4: sizes.w_cross_p_m, 5: sizes.w_cross_p_m}
-        area = np.array([widths.get(k, sizes.w_cross_n_m) for k in DEVICES]) * sizes.l_m
-        sigma = self.technology.process.a_vt_v_m / np.sqrt(area)
-        return float(np.sqrt((((change[1:] / change[0]) * sigma) ** 2).sum()))
 
     def noise_density(self) -> float:
         """Return the input-referred noise as the strobe begins [V / sqrt(Hz)]."""
@@ -239,9 +230,9 @@ class SenseBench:
             return float("nan")
         return float(np.real(result.vectors[NOISE_VECTORS[1]])[-1])
 
-    def energy(self, point: tuple[Half, float, float], reference: float) -> float:
+    def energy(self, point: Point, reference: float) -> float:
         """Return the energy from the supply for one strobe and reset [J]."""
-        cell = [self._cell(point, reference - OVERDRIVES_V[-1])]
+        cell = [self.cell(point, reference - OVERDRIVES_V[-1])]
         stop = T_EVAL + cycle_time(self.technology)
         result = self._run(self._job("sense-energy", cell, ["time", "i(vsa)"], stop, self.models))
         if result.status == 2:

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
 from behavioral.library import Library
-from circuits import idle_rows, match_line, sense
+from circuits import idle_rows, match_line, sense, sense_mismatch
 from circuits.idle_rows import IdleRows
 from circuits.match_line import History, LongLines
+from circuits.plan import RunLog
 
 Floats = NDArray[np.float64]
 
@@ -139,6 +140,10 @@ def sense_text(library: Library, **run_options: Any) -> str:
     g = conductances(library)
     lower, upper = thresholds(library, g)
     found = sense.measure(library.device, library.technology, g, lower, upper, **run_options)
+    unequal = sense_mismatch.characterize(
+        library.device, library.technology, g, lower, log=RunLog(), **run_options
+    )
+    spread = np.sqrt((unequal["mismatch_sense_parts_v"] ** 2).sum())
     used = library.technology.unit.v_reference_v
     error = found.data_line_error(used) / lsb(library)
     out = [
@@ -155,7 +160,7 @@ def sense_text(library: Library, **run_options: Any) -> str:
     mv = found.overdrive_v * 1e3
     delays = ", ".join(f"{x:g} mV: {t * 1e12:.0f}" for x, t in zip(mv, found.delay_s, strict=True))
     out += [
-        f"mismatch: {found.offset_sigma_v * 1e3:.1f} mV (one sigma) of the reference",
+        f"mismatch: {spread * 1e3:.1f} mV (one sigma) of the reference",
         f"delay from the strobe [ps] for an overdrive of {delays}; regeneration"
         f" {found.regeneration_s * 1e12:.1f} ps",
         f"noise (estimate): {found.noise_v * 1e3:.2f} mV rms",

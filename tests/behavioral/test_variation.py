@@ -64,6 +64,20 @@ def test_open_cells_spread_by_the_characterised_sigma(bound, sigma, library):
     assert kstest(volts / sigma, norm.cdf).pvalue > 1e-3
 
 
+def test_the_sense_amplifier_adds_its_spread_over_the_slope_of_the_line(library):
+    """15 mV on a line that moves 2 V per volt on the lower, 5 (down) on the upper side."""
+    acam = dataclasses.replace(
+        library.acam,
+        mismatch_sense_parts_v=15e-3 * np.array([[0.6, 0.0], [0.0, -0.8], [0.0, 0.0]]),
+        mismatch_lower_slope=np.full(4, 2.0),
+        mismatch_upper_slope=np.full(4, -5.0),
+    )
+    for bound, cell, more in (("lower", SIGMA_V[0], 7.5e-3), ("upper", SIGMA_V[1], 3e-3)):
+        found = threshold_sigma(acam, bound, [1e-6])[0]
+        assert found == pytest.approx(np.hypot(cell, more), rel=1e-9)
+        assert threshold_sigma(library.acam, bound, [1e-6])[0] == pytest.approx(cell, rel=1e-9)
+
+
 def test_halves_cells_and_copies_have_draws_of_their_own(library):
     model = acam_model(vary(library, "open"))
     one, same, other = (program(model, 0.1, 0.9, seed=s) for s in ((1, 2), (1, 2), (1, 2, 1)))

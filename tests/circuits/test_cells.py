@@ -77,9 +77,10 @@ def test_the_lower_bound_switches_sharply(lower, spice_cache):
 @pytest.mark.ngspice
 def test_every_transistor_takes_part_in_the_mismatch(lower, spice_cache):
     bench = MismatchBench(DEVICE, TECHNOLOGY, {"cache": spice_cache}, RunLog())
-    parts = measure_parts(bench, "lower", G, lower[0])
+    parts, slope = measure_parts(bench, "lower", G, lower[0])
     assert parts.shape[1] == len(CELL_TRANSISTORS["10t2m"]["lower"]) == 6
     assert np.isfinite(parts).all()
+    assert (slope > 0).all()
     assert np.abs(parts[:, 0, 0]).max() > 1e-2  # M1 moves the bound by its own threshold
 
 

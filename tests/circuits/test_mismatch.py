@@ -35,7 +35,7 @@ def cells(data, bench):
     found = {}
     for half in HALVES:
         threshold = getattr(data, f"{half}_v")[G : G + 1]
-        parts = mismatch.measure_parts(bench, half, data.g[G : G + 1], threshold)[0]
+        parts = mismatch.measure_parts(bench, half, data.g[G : G + 1], threshold)[0][0]
         draws = mismatch.draw(TECHNOLOGY, half, 40, seed=3)
         shift = mismatch.monte_carlo(bench, half, data.g[G], threshold[0], parts, draws)
         found[half] = parts, draws, shift

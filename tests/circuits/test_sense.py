@@ -39,13 +39,6 @@ def test_decision_is_faster_with_more_overdrive(found):
     assert found.delay_s[-1] < found.delay_s[0] < TECHNOLOGY.unit.t_or_s
 
 
-def test_mismatch_is_at_least_that_of_the_pair(found):
-    """By hand: a threshold of either device of the pair moves the reference one to one."""
-    unit = TECHNOLOGY.unit
-    pair = TECHNOLOGY.process.a_vt_v_m / np.sqrt(unit.w_pair_m * unit.l_m) * np.sqrt(2)
-    assert 0.9 * pair < found.offset_sigma_v < 1.6 * pair
-
-
 def test_noise_is_above_that_of_an_ideal_pair_and_small(found):
     """Between 0.5 mV, 4kT / gm over 80 ps at 1 mS, and 5 mV, which would be an LSB."""
     assert 0.5e-3 < found.noise_v < 5e-3
