@@ -37,22 +37,23 @@ class QuantizedOps(FloatOps):
     """8-bit codes at every converter, exact arithmetic between them: an INT8 accelerator.
 
     Operands of data-dependent products carry a sign and 8 bits of magnitude; softmax is exact.
+    `layers` holds those used so far.
     """
 
     def __init__(self, tensors: Table[str, Array], ranges: Ranges, mapping: Mapping, rows: int):
         super().__init__(tensors, rows)
         self._ranges, self._mapping, self._rows = ranges, mapping, rows
-        self._layers: dict[str, QuantizedLinear] = {}
+        self.layers: dict[str, QuantizedLinear] = {}
 
     def linear(self, name: str, x: Array, activation: Activation = None) -> Array:
         """Return f(x W^T + b) in 8-bit codes."""
-        layer = self._layers.get(name)
+        layer = self.layers.get(name)
         if layer is None:
             weight, bias = layer_tensors(self._tensors, name)
             layer = QuantizedLinear(
                 name, weight, bias, activation, self._ranges, self._mapping.of(name), self._rows
             )
-            self._layers[name] = layer
+            self.layers[name] = layer
         return layer.forward(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], -1)
 
     def multiply(self, name: str, a: Array, b: Array) -> Array:

@@ -264,7 +264,7 @@ def _check_patterns(network: Network) -> None:
 def _untuned(network: Network) -> Network:
     """Return a network without the windows of acam.h5: its mapping is not the one they fit."""
     ranges = {key: value for key, value in network.ranges.items() if not is_windows(key)}
-    if len(ranges) < len(network.ranges):
+    if network.checkpoint.windows_step not in (None, "exact"):  # exact ones are placed anew
         log.warning("%s: the windows of acam.h5 fit another mapping; not used.", network.name)
     return replace(network, ranges=ranges)
 

@@ -22,8 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--steps",
         default="float,naf",
-        help="comma-separated: float, crossbar, naf, quantize, trees, acam (default: float,naf); "
-        "each starts from what the one before it wrote",
+        help="comma-separated: float, crossbar, naf, quantize, exact, trees, acam (default: "
+        "float,naf); each starts from what the one before it wrote",
     )
     parser.add_argument("--library", default=DEFAULT_LIBRARY, metavar="FILE.h5")
     parser.add_argument("--out", default="checkpoints", metavar="DIR")
@@ -40,7 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="PATH", help="your own copy of the data set")
     parser.add_argument(
         "--samples", type=count,
-        help="test images, or windows of text, that metrics.json scores (default: 500, 4)",
+        help="test images, sentences or windows of text that metrics.json scores (default: 500; "
+        "of text 4)",
     )  # fmt: skip
     parser.add_argument(
         "--map", dest="mapping", action="append", default=[], metavar="KEY=VALUE",
@@ -72,16 +73,18 @@ def run(args: argparse.Namespace) -> int:
             f"training needs {error.name}; install the extra: pip install 'nldpe-cosim[train]'"
         ) from error
     out, data = output_folder(args.out, "--out"), Path(args.data) if args.data else None
-    if args.model in HEADS:  # trained in float, on an encoder that stays as it is
-        print(f"{train_head(args.model, out, data=data, seed=args.seed)}: written")
-        return 0
     library = load_library(args.library)
     announce_compilation()
+    if args.model in HEADS:  # trained in float, on an encoder that stays as it is
+        options = {"data": data, "seed": args.seed, "samples": args.samples}
+        print(f"{train_head(args.model, out, library, **options)}: written")
+        return 0
     if args.model not in RECIPES and (args.model in PUBLISHED or Path(args.model).exists()):
         if args.steps != "naf":
             raise NldpeError(f"{args.model} is trained already; give --steps naf for its adapter")
         adapter = AdapterPlan(args.naf_steps or ADAPTER_STEPS, seed=args.seed)
-        print(f"{train_adapter(args.model, out, library, adapter, data)}: written")
+        place = train_adapter(args.model, out, library, adapter, data, args.samples)
+        print(f"{place}: written")
         return 0
     plan = Plan(
         out, library, args.seed, args.float_steps, args.naf_steps, data=data,

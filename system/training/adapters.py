@@ -33,7 +33,7 @@ from system.models.llama import Llama
 from system.models.ops import Activation
 from system.networks import Network, known_names, load_network
 from system.quantization import block_scale
-from system.training import naf, networks, pretraining
+from system.training import metrics, naf, networks, pretraining
 from system.training.kept import KeptTraining
 from system.weights.adapter import Pairs, save_adapter
 
@@ -265,8 +265,9 @@ def _copy(pairs: dict[str, Pair]) -> dict[str, Pair]:
 
 
 def train_adapter(
-    model: str, out: Path, library: Library, plan: AdapterPlan, data: Path | None = None
-) -> Path:
+    model: str, out: Path, library: Library, plan: AdapterPlan, data: Path | None = None,
+    samples: int | None = None,
+) -> Path:  # fmt: skip
     """Train an adapter for a Llama and write it; an interrupted training goes on.
 
     Parameters
@@ -276,6 +277,7 @@ def train_adapter(
     library : the characterised circuits.
     plan : AdapterPlan
     data : the user's own text, or None.
+    samples : windows that metrics.json scores; None: as `metrics.write` says.
 
     Returns
     -------
@@ -292,12 +294,13 @@ def train_adapter(
         "command": f"nldpe finetune {model} --steps naf --naf-steps {plan.steps} "
         f"--seed {plan.seed}",
         "plan": asdict(plan),
-        "losses": training.losses,
         "library_sha256": library.sha256,
         "tokens": plan.steps * plan.length,
     }
     base = model if model in known_names() else str(Path(model).resolve())
     config = {"model_type": "llama", "base": base, "adapter": {"rank": plan.rank}}
     save_adapter(place, config, training.result(), provenance)
+    tuned = load_network(str(place), tile_rows=library.technology.column.rows, data=data)
+    metrics.write(tuned, place, library, training.losses, samples=samples, seed=plan.seed)
     training.kept.remove()
     return place

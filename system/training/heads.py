@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from behavioral.library import Library
 from behavioral.threads import one_blas_thread
 from circuits.errors import NldpeError
 from circuits.files import replacing
@@ -19,6 +20,7 @@ from system.models.bert import Bert
 from system.models.ops import Array, FloatOps
 from system.networks import load_network
 from system.range_cache import range_key
+from system.training import metrics
 from system.weights.checkpoint import save_checkpoint
 
 log = logging.getLogger(__name__)
@@ -29,7 +31,10 @@ FOLDS = 5
 BLOCK = 1000  # sentences between two writings of the state
 
 
-def train_head(name: str, out: Path, *, data: Path | None = None, seed: int = 1234) -> Path:
+def train_head(
+    name: str, out: Path, library: Library, *, data: Path | None = None, seed: int = 1234,
+    samples: int | None = None,
+) -> Path:  # fmt: skip
     """Train a classifier of sentences and write a checkpoint that holds nothing else.
 
     Sentence vectors are kept beside it until it is written: interrupted, the same call goes on.
@@ -38,8 +43,10 @@ def train_head(name: str, out: Path, *, data: Path | None = None, seed: int = 12
     ----------
     name : a key of `HEADS`.
     out : folder that receives the checkpoint directory.
+    library : circuits that metrics.json scores it on; training sees none.
     data : the user's own sentences, or None for Rotten Tomatoes.
-    seed : of the folds.
+    seed : of the folds, and of the chips.
+    samples : sentences that metrics.json scores; None: as `metrics.write` says.
 
     Returns
     -------
@@ -78,6 +85,9 @@ def train_head(name: str, out: Path, *, data: Path | None = None, seed: int = 12
         out / name, config, {"classifier.weight": weight, "classifier.bias": bias},
         extra={"provenance": provenance},
     )  # fmt: skip
+    rows = library.technology.column.rows
+    trained = load_network(str(out / name), tile_rows=rows, data=data)
+    metrics.write(trained, out / name, library, [], samples=samples, seed=seed)
     kept.unlink(missing_ok=True)
     return out / name
 

@@ -10,7 +10,7 @@ import numpy as np
 from behavioral.library import Library
 from system.files import write_json
 from system.inference import evaluate
-from system.networks import load_network
+from system.networks import Network
 
 FILE = "metrics.json"
 CHIPS = 3
@@ -19,8 +19,8 @@ MEAN_OF = 20  # steps of an entry of the losses
 
 
 def write(
-    place: Path, library: Library, losses: Sequence[float], *, samples: int | None,
-    data: Path | None, seed: int,
+    network: Network, place: Path, library: Library, losses: Sequence[float], *,
+    samples: int | None, seed: int,
 ) -> None:  # fmt: skip
     """Score a checkpoint on a few test samples, and write it beside the weights.
 
@@ -28,20 +28,20 @@ def write(
 
     Parameters
     ----------
+    network : loaded from the directory.
     place : the checkpoint's directory.
     library : circuits of the chips.
-    losses : of every training step; none where weights stayed.
+    losses : of every training step; none where there were no steps.
     samples : test images, or windows of text; None: `IMAGES`, `WINDOWS`.
-    data : the user's own data set, or None.
     seed : of the chips.
     """
-    network = load_network(str(place), tile_rows=library.technology.column.rows, data=data)
     count = samples or (WINDOWS if network.metric == "perplexity" else IMAGES)
     results = [
         evaluate(network, library, mode=mode, samples=count, chips=CHIPS, seed=seed)
         for mode in ("float", "quantized", "ideal-analog", "noisy")
     ]
     parts = [losses[k : k + MEAN_OF] for k in range(0, len(losses), MEAN_OF)]
+    loss = [round(float(np.mean(part)), 6) for part in parts]
     write_json(
         place / FILE,
         {
@@ -51,7 +51,6 @@ def write(
             "noisy": results[-1].values,
             "library_sha256": library.sha256,
             "seed": seed,
-            "loss": [round(float(np.mean(part)), 6) for part in parts],
-            "steps_per_loss": MEAN_OF,
+            **({"loss": loss, "steps_per_loss": MEAN_OF} if loss else {}),
         },
     )

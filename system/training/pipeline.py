@@ -2,8 +2,9 @@
 
 float: training in exact arithmetic. crossbar: fine-tuning that sees crossbars, wires and their
 noise, but exact thresholds; naf: the noise of ACAM units too. quantize: the ranges of all codes are
-measured again, weights stay. trees: windows by a decision tree for every output bit. acam: windows
-tuned for noise.
+measured again, weights stay. exact: windows of ACAM units as their functions have them; every step
+above ends with it. trees: windows by a decision tree for every output bit. acam: windows tuned for
+noise.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from system.weights import acam_windows
 from system.weights.checkpoint import load_checkpoint, save_checkpoint
 
 TRAINED = ("float", "crossbar", "naf")  # steps that change weights
-STEPS = (*TRAINED, "quantize", "trees", "acam")
+WINDOWS = ("exact", "trees", "acam")  # steps that write acam.h5 and nothing else
+STEPS = (*TRAINED, "quantize", *WINDOWS)
 
 
 def finetune(model: str, steps: list[str], plan: Plan) -> list[Path]:
@@ -65,8 +67,9 @@ def finetune(model: str, steps: list[str], plan: Plan) -> list[Path]:
     if "quantize" in steps:
         ready = _quantize(recipe, ready)
         written.append(ready)
-    if {"trees", "acam"} & {*steps}:
-        written.append(_make_windows(recipe, ready, "trees" in steps, "acam" in steps))
+    chosen = [s for s in WINDOWS if s in steps]
+    if chosen:
+        written.append(_make_windows(recipe, ready, chosen))
     for kept in states:  # not earlier: a finished step is read back where a later one was stopped
         kept.remove()
     return written
@@ -109,7 +112,7 @@ def _quantize(recipe: Recipe, ready: Path) -> Path:
     return _save(recipe, parameters, recipe.name, "quantize", 0, made_by=made_by)
 
 
-def _make_windows(recipe: Recipe, ready: Path, trees: bool, tuned: bool) -> Path:
+def _make_windows(recipe: Recipe, ready: Path, steps: list[str]) -> Path:
     """Write the ACAM windows of a checkpoint whose weights are ready."""
     plan, place = recipe.plan, recipe.plan.out / recipe.name
     inputs.note(_need(ready, f"{recipe.name} --steps float,naf"))
@@ -117,8 +120,13 @@ def _make_windows(recipe: Recipe, ready: Path, trees: bool, tuned: bool) -> Path
         shutil.copytree(ready, place, dirs_exist_ok=True)
     rows = plan.library.technology.column.rows
     network = load_network(str(place), tile_rows=rows, data=plan.data)
-    steps = plan.acam_steps if tuned else 0
-    windows.tune_network(network, plan.library, place, steps=steps, seed=plan.seed, trees=trees)
+    count = plan.acam_steps if "acam" in steps else 0
+    words = [f"nldpe finetune {recipe.name} --steps {','.join(steps)}"]
+    words += [f"--acam-steps {count}"] if count else []
+    windows.make_windows(
+        network, plan.library, place, command=" ".join([*words, f"--seed {plan.seed}"]),
+        steps=count, seed=plan.seed, trees="trees" in steps,
+    )  # fmt: skip
     return place / acam_windows.FILE
 
 
@@ -189,5 +197,9 @@ def _save(
         tokenizer=recipe.tokenizer,
     )
     losses = kept.losses if kept is not None else []
-    metrics.write(place, plan.library, losses, samples=plan.samples, data=plan.data, seed=plan.seed)
+    network = load_network(str(place), tile_rows=rows, data=plan.data)
+    metrics.write(network, place, plan.library, losses, samples=plan.samples, seed=plan.seed)
+    windows.make_windows(
+        network, plan.library, place, command=provenance["command"], seed=plan.seed
+    )
     return place

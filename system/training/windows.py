@@ -1,10 +1,10 @@
-"""Fine-tuning of ACAM windows for the noise of their cells, function by function.
+"""Windows of a checkpoint's ACAM units: exact, from trees, or tuned for the noise of their cells.
 
-Every step programs some columns afresh and moves the bounds against the gradient of the mean
-squared error of the codes. As published (NL-DPE, arXiv 2511.13950, and the released code), each
-function is tuned alone, against its own quantised values, and the best state is kept. Ours: the
-columns of a layer share their windows but not where those lie on the line, so columns are drawn at
-random; half the inputs are uniform, half as calibration saw them.
+Every step of tuning programs some columns afresh and moves the bounds against the gradient of the
+mean squared error of the codes. As published (NL-DPE, arXiv 2511.13950, and the released code),
+each function is tuned alone, against its own quantised values, and the best state is kept. Ours:
+the columns of a layer share their windows but not where those lie on the line, so columns are drawn
+at random; half the inputs are uniform, half as calibration saw them.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from behavioral.windows import Function
 from circuits.errors import CheckpointError
 from system import evaluation
 from system.calibration import Ranges
-from system.engine import AnalogOps
-from system.hardware import Chip, Hardware
-from system.layer_spec import FUNCTIONS, IDENTITY, Placement
-from system.linear import AnalogLinear
+from system.engine import QuantizedOps
+from system.hardware import Hardware
+from system.layer_spec import FUNCTIONS, IDENTITY, LayerSpec, Placement
 from system.models.language import LanguageModel
 from system.networks import Network
+from system.quantization import Mapping
 from system.training import acam
 from system.training.pretraining import cosine
 from system.training.trees import fit_windows
@@ -153,32 +153,32 @@ def tune(
             bar.set_postfix(rms=f"{now:.3f}", before=f"{first:.3f}")
             if now < best:
                 best, kept = now, moved
-    before, after = (error(problem, bounds, model, (*seed, _END)) for bounds in (start, kept))
+    before = error(problem, start, model, (*seed, _END))
+    after = before if kept is start else error(problem, kept, model, (*seed, _END))
     return TunedWindows(kept[0], kept[1], exact.bit, exact.x_range, exact.y_range, before, after)
 
 
-def problems(network: Network, library: Library) -> Iterator[Problem]:
+def problems(network: Network, tile_rows: int) -> Iterator[Problem]:
     """Yield the windows of a network's layers, exact, with what their columns convert."""
     ranges = {k: v for k, v in network.ranges.items() if not acam_windows.is_windows(k)}
-    hardware = Hardware(library, network.mapping, cells=16)
-    ops = AnalogOps(network.model.tensors, ranges, hardware, Chip(noise="none"))
+    ops = QuantizedOps(network.model.tensors, ranges, network.mapping, tile_rows)
     _visit(network, ops)
     seen = set()
     for name, layer in ops.layers.items():
-        for place in _placements(layer):
+        spec = layer.spec
+        for place in _placements(spec, network.mapping.of(name)):
             if place.key in seen:
                 continue
             seen.add(place.key)
             if place.key == IDENTITY:
-                yield Problem(place, FUNCTIONS[None], layer.spec.start)
+                yield Problem(place, FUNCTIONS[None], spec.start)
             else:
-                moments = _moments(place, layer, ranges, name)
-                function = FUNCTIONS[layer.spec.activation]
-                yield Problem(place, function, layer.spec.start, *moments)
+                moments = _moments(place, spec, ranges)
+                yield Problem(place, FUNCTIONS[spec.activation], spec.start, *moments)
 
 
-def _visit(network: Network, ops: AnalogOps) -> None:
-    """Run one input, so that every layer is programmed."""
+def _visit(network: Network, ops: QuantizedOps) -> None:
+    """Run one input, so that every layer is met."""
     inputs = network.calibration_inputs()[:1]
     if isinstance(network.model, LanguageModel):
         network.model.forward(inputs[:, :2], ops)
@@ -186,25 +186,26 @@ def _visit(network: Network, ops: AnalogOps) -> None:
         evaluation.outputs(network.model, ops, inputs)
 
 
-def _placements(layer: AnalogLinear) -> list[Placement]:
+def _placements(spec: LayerSpec, mapping: Mapping) -> list[Placement]:
     """Return the windows of a layer's units; those of a second read-out range stay exact."""
-    mapping, spec = layer.mapping, layer.spec
     bits = mapping.output_bits
-    if spec.activation is None and (mapping.output_range == "column" or layer.digital_sum):
+    by_tile = mapping.partial_sums == "digital" and len(spec.tile_lo) > 1
+    if spec.activation is None and (mapping.output_range == "column" or by_tile):
         return [spec.identity(bits)]
     own = spec.placements(bits)
-    return [spec.identity(bits), *own] if layer.digital_sum else own
+    return [spec.identity(bits), *own] if by_tile else own
 
 
 def _moments(
-    place: Placement, layer: AnalogLinear, ranges: Ranges, name: str
+    place: Placement, spec: LayerSpec, ranges: Ranges
 ) -> tuple[Float | None, Float | None]:
     """Return mean and deviation of the inputs of each column, in u."""
-    if f"{name}.mean" not in ranges:
+    mean, std = (ranges.get(f"{spec.name}.{key}") for key in ("mean", "std"))
+    if mean is None or std is None:
         return None, None
-    mean = ranges[f"{name}.mean"][place.columns] + layer.spec.bias[place.columns]
     span = (place.high - place.low).astype(np.float64)
-    return (mean - place.low) / span, ranges[f"{name}.std"][place.columns] / span
+    center = mean[place.columns] + spec.bias[place.columns]
+    return (center - place.low) / span, std[place.columns] / span
 
 
 def of_trees(problem: Problem) -> Problem:
@@ -222,10 +223,11 @@ def of_trees(problem: Problem) -> Problem:
     return replace(problem, placement=replace(problem.placement, windows=found))
 
 
-def tune_network(
-    network: Network, library: Library, folder: Path, *, steps: int, seed: int, trees: bool = False
-) -> dict[str, TunedWindows]:
-    """Tune all windows of a checkpoint and write its acam.h5; goes on where it was stopped.
+def make_windows(
+    network: Network, library: Library, folder: Path, *, command: str, steps: int = 0, seed: int,
+    trees: bool = False,
+) -> dict[str, TunedWindows]:  # fmt: skip
+    """Make all windows of a checkpoint and write its acam.h5; goes on where it was stopped.
 
     Windows that are ready are kept in a file of their own until all are.
 
@@ -234,14 +236,13 @@ def tune_network(
     network : loaded from the folder
     library : the characterised circuits whose noise counts
     folder : the checkpoint's directory
+    command : that makes them
     steps, seed : of each set of windows; no steps: they stay as trees or the function give them
     trees : start from windows of decision trees in place of exact ones
     """
-    step = ",".join(["trees"] * trees + ["acam"] * (steps > 0))
-    more = f" --acam-steps {steps}" if steps else ""
+    step = ",".join(["trees"] * trees + ["acam"] * (steps > 0)) or "exact"
     origin = {
-        "command": f"nldpe finetune {folder.name} --steps {step}{more} --seed {seed}",
-        "step": step, "steps": steps, "seed": seed,
+        "command": command, "step": step, "steps": steps, "seed": seed,
         "library_sha256": library.sha256,
         "weights_sha256": sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
         "mapping": network.mapping.to_dict(),
@@ -249,7 +250,7 @@ def tune_network(
     partial = folder.with_name(folder.name + PARTIAL)
     done = _resumed(partial, json.loads(json.dumps(origin)))
     model = Hardware(library, network.mapping).acam
-    for problem in problems(network, library):
+    for problem in problems(network, library.technology.column.rows):
         key = problem.placement.key
         if key in done:
             continue

@@ -110,5 +110,6 @@ def merge(base: Checkpoint, path: Path) -> Checkpoint:
         tensors[f"{name}.weight"] = weight + up @ down
     extra = {file.stem: read_json(file) for file in path.glob("*.json") if file.stem != "config"}
     return Checkpoint(
-        base.config | config, tensors, base.analog, extra, base.tokenizer, base.chat_template
-    )
+        base.config | config, tensors, base.analog, extra, base.tokenizer, base.chat_template,
+        base.windows_step,
+    )  # fmt: skip

@@ -1,10 +1,9 @@
 """Checkpoints: a Hugging Face style directory, or a GGUF file; read without torch.
 
 A directory holds config.json, model.safetensors (or several with model.safetensors.index.json, or
-torch's pytorch_model.bin),
-tokenizer.json for language models, acam.h5 if windows of ACAM units were fine-tuned, and any
-further *.json (metrics, provenance). Tensors named "analog..." belong to the analog execution
-(ranges), not to the network.
+torch's pytorch_model.bin), tokenizer.json for language models, acam.h5 with the windows of its ACAM
+units if it was trained here, and any further *.json (metrics, provenance). Tensors named
+"analog..." belong to the analog execution (ranges), not to the network.
 """
 
 import difflib
@@ -65,6 +64,7 @@ class Checkpoint:
         windows of acam.h5.
     extra : content of every further JSON file, by its name without ".json".
     tokenizer, chat_template : of a language model, when it has them.
+    windows_step : what made the windows of acam.h5, as in `acam_windows`; None without the file.
     """
 
     config: dict[str, Any]
@@ -73,6 +73,7 @@ class Checkpoint:
     extra: dict[str, Any] = field(default_factory=dict)
     tokenizer: Tokenizer | None = None
     chat_template: str | None = None
+    windows_step: str | None = None
 
     def build(self) -> Classifier | TextModel:
         """Return the network with these parameters."""
@@ -104,8 +105,11 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         for name in sorted(stored)
         if name.startswith(ANALOG_PREFIX)
     }
+    windows_step = None
     if (path / acam_windows.FILE).exists():
-        for key, windows in acam_windows.read_windows(path / acam_windows.FILE)[0].items():
+        found, origin = acam_windows.read_windows(path / acam_windows.FILE)
+        windows_step = str(origin.get("step"))
+        for key, windows in found.items():
             analog |= windows.to_ranges(key)
     tensors = check_tensors(_drop_redundant(stored, config, expected), expected, str(path))
     tokenizer = path / "tokenizer.json"
@@ -120,6 +124,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         },
         load_tokenizer(tokenizer) if tokenizer.exists() else None,
         _chat_template(path),
+        windows_step,
     )
 
 

@@ -22,6 +22,11 @@ from system.weights.acam_windows import TunedWindows, read_windows, write_window
 from system.weights.checkpoint import load_checkpoint
 
 KEY = "fc3.acam.0"
+NAF = [
+    name
+    for name, place in shipped().items()
+    if load_checkpoint(place).extra["provenance"].get("step") == "naf"
+]
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +73,31 @@ def test_windows_come_back_as_written(tmp_path):
     for name, value in vars(wanted).items():
         np.testing.assert_array_equal(getattr(found["x.acam.0"], name), value)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+@pytest.mark.parametrize("name", NAF)
+def test_a_shipped_checkpoint_is_complete_and_its_windows_are_the_exact_ones(name):
+    """To the bit: inference computes the same with acam.h5 as without."""
+    folder = shipped()[name]
+    files = {"config.json", "model.safetensors", "acam.h5", "metrics.json", "provenance.json"}
+    assert {file.name for file in folder.iterdir()} - {"tokenizer.json"} == files
+    network = load_network(name, tile_rows=256)
+    exact = {p.placement.key: p.placement.windows for p in windows.problems(network, 256)}
+    assert {key for key in network.ranges if ".acam." in f".{key}."} == {
+        f"{key}{end}" for key in exact for end in ("", ".range")
+    }
+    for key, wanted in exact.items():
+        rows = np.stack([wanted.lo, wanted.hi, wanted.bit])
+        np.testing.assert_array_equal(network.ranges[key], rows)
+        ends = [*wanted.x_range, *wanted.y_range]
+        np.testing.assert_array_equal(network.ranges[f"{key}.range"], ends)
+
+
+def test_exact_windows_are_placed_anew_for_another_mapping_and_nothing_is_said(caplog):
+    with caplog.at_level(logging.WARNING):
+        network = load_network("lenet-mnist", tile_rows=256, overrides={"line_start": 0.2})
+    assert not [key for key in network.ranges if ".acam." in key]
+    assert not caplog.text
 
 
 def test_every_layer_has_windows_and_the_checkpoint_holds_them(tuned, library):
@@ -160,7 +190,7 @@ def test_an_interrupted_run_goes_on_where_it_was(tuned, copy, library, monkeypat
 
     monkeypatch.setattr(windows, "tune", counted)
     network = load_network(str(copy), tile_rows=256)
-    windows.tune_network(network, library, copy, steps=1, seed=1234)
+    windows.make_windows(network, library, copy, command=origin["command"], steps=1, seed=1234)
     assert asked == [KEY]
     assert (copy / "acam.h5").read_bytes() == finished
 

@@ -19,7 +19,7 @@ from system.models.ops import FloatOps  # noqa: E402
 from system.networks import Network, load_network  # noqa: E402
 from system.quality import published_tensors  # noqa: E402
 from system.quantization import Mapping  # noqa: E402
-from system.training import networks  # noqa: E402
+from system.training import adapters, networks  # noqa: E402
 from system.training.adapters import AdaptedOps, AdapterPlan, AdapterTraining  # noqa: E402
 from system.weights.adapter import WEIGHTS, save_adapter  # noqa: E402
 from system.weights.checkpoint import save_checkpoint  # noqa: E402
@@ -161,6 +161,8 @@ def test_finetune_writes_an_adapter_that_infer_reads(quick_library, tmp_path, mo
     )
     tokens = np.random.default_rng(3).integers(0, 48, size=600)
     monkeypatch.setattr(Network, "training_tokens", lambda self: tokens)
+    asked = []  # a text to score needs a tokenizer
+    monkeypatch.setattr(adapters.metrics, "write", lambda *given, **_: asked.append(given))
     common = ["--library", str(quick_library), "--out", str(tmp_path), "--naf-steps", "2"]
     monkeypatch.chdir(tmp_path)
     assert main(["finetune", "./tiny", "--steps", "naf", *common]) == 0
@@ -168,7 +170,9 @@ def test_finetune_writes_an_adapter_that_infer_reads(quick_library, tmp_path, mo
     assert f"{written}: written" in capsys.readouterr().out
     assert sorted(p.name for p in tmp_path.iterdir()) == ["tiny", "tiny-naf"]
     origin = json.loads((written / "provenance.json").read_text())
-    assert (len(origin["losses"]), origin["tokens"]) == (2, 512)
+    assert origin["tokens"] == 512
+    (scored,) = asked
+    assert (scored[1], len(scored[3])) == (written, 2)  # its folder, the losses
     monkeypatch.chdir(written)  # found from any folder
     network = load_network(str(written), tile_rows=None)
     weight = "model.layers.0.mlp.up_proj.weight"

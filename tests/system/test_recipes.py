@@ -43,6 +43,11 @@ def test_lenet_is_written_and_read_back(plan, quick_library, capsys):
     assert origin["library_sha256"] == plan.library.sha256
     assert len(checkpoint.extra["metrics"]["noisy"]) == 2
     assert len(checkpoint.extra["metrics"]["loss"]) == 1
+    for folder in (plan.out / "lenet-mnist-float", plan.out / "lenet-mnist"):
+        windows, made_by = read_windows(folder / "acam.h5")
+        assert len(windows) == 5
+        assert made_by["step"] == "exact"
+        assert made_by["command"] == load_checkpoint(folder).extra["provenance"]["command"]
     network = load_network(str(plan.out / "lenet-mnist"), tile_rows=256)
     for name, value in checkpoint.tensors.items():
         np.testing.assert_array_equal(network.model.tensors[name], value)
@@ -79,9 +84,12 @@ def test_fine_tuning_of_a_shipped_start_can_be_run_again(quick_library, tmp_path
 
 
 def test_windows_of_another_folder_s_weights_are_written_here(plan):
+    theirs = shipped_folder() / "lenet-mnist" / "acam.h5"
+    before = theirs.read_bytes()
     written = finetune("lenet-mnist", ["acam"], replace(plan, start=shipped_folder()))
     assert written == [plan.out / "lenet-mnist" / "acam.h5"]
-    assert not (shipped_folder() / "lenet-mnist" / "acam.h5").exists()
+    assert read_windows(written[0])[1]["step"] == "acam"
+    assert theirs.read_bytes() == before
 
 
 @pytest.mark.parametrize(("model", "steps"), [("vgg", ["float"]), ("lenet-mnist", ["half"])])
