@@ -20,6 +20,7 @@ HALF = float(np.finfo(np.float16).max)
 FEW = 128  # inputs: the extremes of fewer say little about those to come
 # The fields of a mapping that `RangeRecorder` reads.
 RANGE_CHOICES = ("percentile", "range_momentum", "input_blocks", "block_norm", "output_range")
+TRIM_CHOICES = ("output_trim", "trim_inputs")  # and these, if chips are trimmed
 # Those that move windows: fine-tuned ones fit no others.
 WINDOW_CHOICES = (
     *RANGE_CHOICES, "output_bits", "output_margin", "flat_margin", "output_lift", "line_start",
@@ -36,10 +37,10 @@ def tiles(rows: int, tile_rows: int) -> list[slice]:
 TYPICAL = 48  # inputs of every layer that are kept
 
 
-def _spread(rows: NDArray[Any], count: int) -> NDArray[Any]:
-    """Return at most `count` of the rows, from the shortest to the longest that are not zero."""
+def _spread(rows: NDArray[Any], count: int, zeros: bool = False) -> NDArray[Any]:
+    """Return at most `count` of the rows, from the shortest (that is not zero) to the longest."""
     length = np.linalg.norm(rows.astype(np.float32), axis=1)
-    order = np.argsort(length, kind="stable")[np.count_nonzero(length == 0) :]
+    order = np.argsort(length, kind="stable")[0 if zeros else np.count_nonzero(length == 0) :]
     if len(order) > count:
         order = order[np.linspace(0, len(order) - 1, count).astype(np.int64)]
     return rows[order]
@@ -69,6 +70,8 @@ class RangeRecorder(FloatOps):
     - `NAME.mean`, `NAME.std` (out,): its moments
     - `NAME.rows` (up to 48, in), float16: some of the inputs, spread over all calls, on which the
       correction for non-linear cells is fitted
+    - `NAME.trim` (up to `trim_inputs`, in), float16: inputs as they come, zeros too, on which the
+      columns of a chip are trimmed; only with `Mapping.output_trim`
     - `NAME.tile` (tiles, 2, out): the same, row tile by row tile
     - `NAME.out` (2,): after bias and activation
     - `NAME.a`, `NAME.b` (1,) or (channels,): largest magnitudes of the operands of a
@@ -96,7 +99,12 @@ class RangeRecorder(FloatOps):
             flat = flat / block_scale(flat, mapping.block_norm)
         momentum = mapping.range_momentum
         self._widen(f"{name}.x", _bounds(flat, mapping), momentum)
-        self._keep_rows(name, flat)
+        calls = self._calls[name] = self._calls.get(name, 0) + 1
+        self._keep_rows(f"{name}.rows", flat, TYPICAL, TYPICAL * (calls - 1) // calls)
+        if mapping.output_trim:
+            most, (seen, _) = mapping.trim_inputs, self._sums.get(name, (0, None))
+            old = max(most * seen // (seen + len(flat)), most - len(flat))
+            self._keep_rows(f"{name}.trim", flat, most, old, zeros=True)
         parts = [flat[:, t] @ weight[:, t].T for t in tiles(flat.shape[1], self._rows)]
         self._widen(f"{name}.tile", np.stack([_bounds(p, mapping) for p in parts]), momentum, 1)
         y = np.sum(parts, axis=0)
@@ -129,15 +137,11 @@ class RangeRecorder(FloatOps):
     def _has_bias(self, name: str) -> bool:
         return f"{name}.bias" in self._tensors
 
-    def _keep_rows(self, name: str, x: Array) -> None:
-        """Keep the same number of rows from every call, at most `TYPICAL` of all."""
-        calls = self._calls[name] = self._calls.get(name, 0) + 1
-        old = self.ranges.get(f"{name}.rows", x[:0].astype(np.float16))
-        old = _spread(old, TYPICAL * (calls - 1) // calls)
-        new = _spread(x, TYPICAL - len(old))
-        self.ranges[f"{name}.rows"] = np.concatenate(
-            [old, np.clip(new, -HALF, HALF).astype(np.float16)]
-        )
+    def _keep_rows(self, key: str, x: Array, most: int, kept: int, zeros: bool = False) -> None:
+        """Keep so many rows of earlier calls, and of this one what `most` leaves room for."""
+        old = _spread(self.ranges.get(key, x[:0].astype(np.float16)), kept, zeros)
+        new = _spread(x, most - len(old), zeros)
+        self.ranges[key] = np.concatenate([old, np.clip(new, -HALF, HALF).astype(np.float16)])
 
     def _note_moments(self, name: str, y: Array) -> None:
         sums = np.stack([y.sum(axis=0, dtype=np.float64), np.square(y, dtype=np.float64).sum(0)])

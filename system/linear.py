@@ -93,13 +93,10 @@ class AnalogLinear:
             name, weight, bias, activation, ranges, hardware.mapping.of(name), hardware.tile_rows
         )
         self._cut(tiles(len(w), hardware.tile_rows))
-        typical = ranges.get(f"{name}.rows")
-        rows = (
-            None if typical is None or not len(typical) else self.drive(typical.astype(np.float32))
-        )
+        rows, trim = (self._recorded(ranges, key) for key in ("rows", "trim"))
         self.arrays = [self._program_tile(w[t], rows, i) for i, t in enumerate(self.tiles)]
-        if self.mapping.output_trim and rows is not None:
-            self.spec = self.spec.trimmed(self._mean_errors(w, rows))
+        if self.mapping.output_trim and trim is not None:
+            self.spec = self.spec.trimmed(self._mean_errors(w, trim))
         elif self.mapping.ground_trim:
             ground = [self.ground(w[part]) * self.spec.gain for part in self.tiles]
             self.spec = self.spec.trimmed(np.stack(ground))
@@ -138,6 +135,11 @@ class AnalogLinear:
         self._seeds = [(*self.chip.stream(self.spec.name, i), 2) for i in range(len(parts))]
         self.reads = [0] * len(parts)  # samples so far
         self.digital_sum = self.mapping.partial_sums == "digital" and len(parts) > 1
+
+    def _recorded(self, ranges: Ranges, key: str) -> Float | None:
+        """Return the row drives of inputs that calibration kept, if it did."""
+        found = ranges.get(f"{self.spec.name}.{key}")
+        return None if found is None or not len(found) else self.drive(found.astype(np.float32))
 
     def _program_tile(self, w: Float, rows: Float | None, tile: int) -> ProgrammedArray:
         mapping = self.mapping

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from circuits.errors import CheckpointError, ParameterError
 from system import evaluation
-from system.calibration import RANGE_CHOICES, WINDOW_CHOICES, Ranges, calibrate
+from system.calibration import RANGE_CHOICES, TRIM_CHOICES, WINDOW_CHOICES, Ranges, calibrate
 from system.data import datasets, sentences, vision
 from system.models.bert import Bert
 from system.models.classifier import KINDS, Classifier
@@ -242,8 +242,17 @@ def load_network(
         network = replace(_untuned(network), ranges=measure_ranges(network, tile_rows))
     elif not _same(kept, mapping, WINDOW_CHOICES):
         network = _untuned(network)
+    kept_rows = any(key.endswith(".trim") for key in network.ranges)
+    if _trims(mapping) and not (kept_rows and _same(kept, mapping, TRIM_CHOICES)):
+        found = measure_ranges(network, tile_rows)
+        rows = {key: value for key, value in found.items() if key.endswith(".trim")}
+        network = replace(network, ranges=network.ranges | rows)
     _check_patterns(network)
     return network
+
+
+def _trims(mapping: Mapping) -> bool:
+    return any(one.output_trim for one in mapping.every())
 
 
 def _same(one: Mapping, other: Mapping, choices: tuple[str, ...]) -> bool:
@@ -339,6 +348,7 @@ def measure_ranges(network: Network, tile_rows: int) -> Ranges:
         "config": {k: v for k, v in network.checkpoint.config.items() if k != "mapping"},
         "tile_rows": tile_rows,
         **mapping.chosen(RANGE_CHOICES),
+        **({"trim": mapping.chosen(TRIM_CHOICES)} if _trims(mapping) else {}),
     }
     key = range_key(model.tensors, inputs, choices)
     kept = load_ranges(key)

@@ -91,9 +91,11 @@ class Mapping:
         is taken off by the ends of the column's read-out range and its bias. It is little next to
         full drive, but a tenth of what the small inputs of language models make.
     output_trim : bool
-        After programming, the mean error of each column over the recorded inputs of its layer is
+        After programming, the mean error of each column over recorded inputs of its layer is
         measured on the chip, once, and taken off by the offset of its read-out (and of the bias):
         calibration of every chip, which the paper does without.
+    trim_inputs : int
+        How many inputs of each layer that takes.
     output_copies : int
         ACAM units in parallel on each data line; their codes are added digitally. Threshold noise
         falls with the root of their number; area and energy grow with it.
@@ -135,6 +137,7 @@ class Mapping:
     output_fine: float = 0.0
     ground_trim: bool = False
     output_trim: bool = False
+    trim_inputs: int = 256
     output_copies: int = 1
     product_copies: int = 1
     product_log_copies: int = 0
@@ -184,6 +187,8 @@ class Mapping:
             raise ParameterError(
                 f"mapping.product_log_copies is {self.product_log_copies}; permitted: 0 to 16"
             )
+        if not 1 <= self.trim_inputs <= 4096:
+            raise ParameterError(f"mapping.trim_inputs is {self.trim_inputs}; permitted: 1 to 4096")
         if not 0 <= self.spare_rows <= 64:
             raise ParameterError(f"mapping.spare_rows is {self.spare_rows}; permitted: 0 to 64")
         if self.output_fine and self.partial_sums == "digital":

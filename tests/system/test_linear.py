@@ -160,6 +160,25 @@ def test_a_trimmed_chip_has_no_mean_error_on_recorded_inputs(real, sums):
     assert means[1] < 0.5 * means[0]
 
 
+def test_more_inputs_trim_a_chip_better(real):
+    """Against 2,000 inputs not recorded; a mean of n errors scatters by n**-0.5 of theirs."""
+    mapping = dataclasses.replace(COLUMN, output_trim=True, trim_inputs=300)
+    inputs = np.abs(np.random.default_rng(5).normal(size=(2600, 300))).astype(np.float32)
+    recorder = RangeRecorder({"l.weight": WEIGHT}, mapping, ROWS)
+    recorder.linear("l", inputs[:600])
+    kept = recorder.ranges["l.trim"]
+    assert kept.shape == (300, 300)
+    ends = [
+        AnalogLinear(
+            "l", WEIGHT, None, None, recorder.ranges | {"l.trim": rows}, Hardware(real, mapping),
+            Chip(),
+        ).spec.y_lo
+        for rows in (kept[::100], kept, inputs[600:])
+    ]  # fmt: skip
+    few, many = (np.abs(end - ends[2]).mean() for end in ends[:2])
+    assert many < 0.3 * few
+
+
 @pytest.mark.parametrize("sums", ["current", "digital"])
 @pytest.mark.parametrize("activation", [None, "silu"])
 def test_the_constant_of_the_virtual_ground_is_taken_off(real, sums, activation):

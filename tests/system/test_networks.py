@@ -40,6 +40,16 @@ def test_a_mapping_that_moves_no_range_keeps_those_of_the_checkpoint():
     assert all(np.array_equal(kept[key], stored[key]) for key in stored)
 
 
+def test_inputs_for_trimming_are_measured_beside_stored_ranges():
+    stored = load_network(LENET, tile_rows=256).ranges
+    choices = {"output_trim": True, "trim_inputs": 70}
+    trimmed = load_network(LENET, tile_rows=256, overrides=choices).ranges
+    assert {k: len(v) for k, v in trimmed.items() if k not in stored} == {
+        f"{name}.trim": 70 for name in ("conv1", "conv2", "fc1", "fc2", "fc3")
+    }
+    assert all(np.array_equal(trimmed[key], stored[key]) for key in stored)
+
+
 def test_without_tiles_nothing_is_calibrated(tmp_path):
     shutil.copytree(shipped()[LENET], tmp_path / "net")
     network = load_network(str(tmp_path / "net"), tile_rows=None, data="/nonexistent")

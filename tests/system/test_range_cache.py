@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from system import networks, range_cache
-from system.calibration import RANGE_CHOICES, RangeRecorder
+from system.calibration import RANGE_CHOICES, TRIM_CHOICES, RangeRecorder
 from system.data import datasets
 from system.networks import load_network
 from system.quantization import Mapping
@@ -79,7 +79,7 @@ def test_the_key_follows_weights_inputs_and_choices():
 
 def test_the_key_holds_every_choice_that_the_recorder_reads():
     """A field that is read but not in the key would let an old file serve a new mapping."""
-    read = set()
+    read, every = set(), Mapping(input_blocks=True, block_norm=0.5, output_trim=True)
 
     class Noting:
         def of(self, name):
@@ -87,12 +87,13 @@ def test_the_key_holds_every_choice_that_the_recorder_reads():
 
         def __getattr__(self, key):
             read.add(key)
-            return getattr(Mapping(input_blocks=True, block_norm=0.5), key)
+            return getattr(every, key)
 
     recorder = RangeRecorder({"l.weight": np.ones((2, 3), np.float32)}, Noting(), 256)
     recorder.linear("l", np.ones((4, 3), np.float32))
     recorder.multiply("p", np.ones((4, 3), np.float32), np.ones((4, 3), np.float32))
-    assert read <= set(RANGE_CHOICES) <= {f.name for f in dataclasses.fields(Mapping)}
+    noted = {*RANGE_CHOICES, *TRIM_CHOICES}
+    assert read <= noted <= {f.name for f in dataclasses.fields(Mapping)}
 
 
 def test_the_development_text_is_neither_calibrated_on_nor_scored():
