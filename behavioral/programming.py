@@ -50,7 +50,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Written:
-    """One array after programming; conductances normalised, ``device`` in S."""
+    """One array after programming; conductances normalised, ``device`` in S.
+
+    The variance is that of every read; empty where read noise is not drawn per read.
+    """
 
     device: Float32
     written: Float32
@@ -72,7 +75,7 @@ class Group:
     extra : (rows, cols) float32 array or None
         The share of the error pair in it.
     variance : (rows, cols) float32 array
-        Per-read variance of the matrix.
+        Per-read variance of the matrix; empty where read noise is not drawn per read.
     devices : (2 slices, rows, cols) float32 array [S]
     error_scale : float
     clipped : int
@@ -127,14 +130,12 @@ class Programmer:
         low = self.g_min * gain
         top = low + gain
         g_pos, g_neg = np.empty_like(w), np.empty_like(w)
-        z_pos = z_neg = np.ones_like(w)
-        clipped = ladder.retarget(w, low, top, z_pos, z_neg, g_pos, g_neg)
+        steps = PREDISTORTION_STEPS if job.predistort and not self.wires.r_row else 0
+        clipped = ladder.predistort(
+            w, low, top, self.wires.r, self.wires.r_end, steps, g_pos, g_neg
+        )
         if self.wires.r_row and job.predistort:
             clipped = self._predistort_rows(w, low, top, g_pos, g_neg)
-        else:
-            for _ in range(PREDISTORTION_STEPS if job.predistort else 0):
-                z_pos, z_neg = self.transfer(g_pos), self.transfer(g_neg)
-                clipped = ladder.retarget(w, low, top, z_pos, z_neg, g_pos, g_neg)
         return g_pos / gain, g_neg / gain, int(clipped)
 
     def _predistort_rows(
@@ -156,7 +157,8 @@ class Programmer:
         tables, quiet = self.tables, job.noise == "none"
         names = [f"{what}/{label}" for what in ("write", "read", "stuck", "drift")]
         keys = np.array([stream_key(job.seed, name) for name in names], np.uint64)
-        device, written, read, deviation = (np.empty_like(g) for _ in range(4))
+        device, written, read = (np.empty_like(g) for _ in range(3))
+        deviation = np.empty(g.shape if job.noise == "per-read" else (0, 0), np.float32)
         with np.errstate(over="ignore"):  # 64-bit wrap-around is meant
             kernels.write(
                 g,
@@ -182,9 +184,12 @@ class Programmer:
         if self.mismatch is not None:
             factor = self.mismatch.factors(written, job.seed, label, column)
             read *= factor
-            deviation *= factor
+            if deviation.size:
+                deviation *= factor
         z = self.transfer(read * job.gain)
-        if job.noise == "per-read" and g.size:  # a cell's own current lifts its bit line
+        if job.noise != "per-read":
+            return Written(device, written, read, z, deviation)
+        if g.size:  # a cell's own current lifts its bit line
             mean = read.mean(axis=1, keepdims=True) * job.gain
             own = node_resistance(mean, self.wires.r, self.wires.r_end).astype(np.float32)
             deviation *= 1.0 - own * read * job.gain

@@ -220,7 +220,7 @@ def write(
         Receives the RRAM conductance [S], drifted, read noise included when frozen.
     written, read : (rows, cols) float32 array
         Receive the cell conductance as verified, and after drift and read noise, normalised.
-    deviation : (rows, cols) float32 array
+    deviation : (rows, cols) float32 array, or an empty one
         Receives the per-read standard deviation of the cell conductance, normalised.
     """
     rows, cols = g.shape
@@ -248,8 +248,8 @@ def write(
         for c in range(cols):
             ratio = _lookup(to_cell, x[c] * rram_step)
             written[i, c] = read[i, c] = x[c] * ratio * inverse
+        for c in range(cols):
             sigma[c] = _lookup(sigma_read, math.sqrt(x[c]) * noise_step)
-            deviation[i, c] = sigma[c] * _slope(to_cell, x[c] * rram_step) * inverse
         if drifts:
             _quick_normals(keys[3], first, table, words, normals)
             for c in range(cols):
@@ -258,6 +258,8 @@ def write(
                 x[c] = min(max(x[c] + drift[0] + drift[1] * normals[c], low), high)
                 read[i, c] = x[c] * _lookup(to_cell, x[c] * rram_step) * inverse
                 sigma[c] = _lookup(sigma_read, math.sqrt(x[c]) * noise_step)
+        if deviation.size:
+            for c in range(cols):
                 deviation[i, c] = sigma[c] * _slope(to_cell, x[c] * rram_step) * inverse
         if frozen:
             _quick_normals(keys[1], first, table, words, normals)

@@ -67,7 +67,7 @@ def test_first_order_response_equals_its_twin(shape, seed):
     x = rng.uniform(-1, 1, (2, rows)).astype(np.float32)
     base, slope = rng.normal(size=(2, 6)) * 0.1
     powers = [(a, b) for b in range(DEGREE + 1) for a in range(DEGREE + 1 - b)]
-    folded = np.zeros((2, 2, rows, DEGREE + 1), np.float32)
+    folded = np.zeros((2, 2, rows, 6), np.float32)  # the kernel's are of the fifth degree
     for law, out in zip((base, slope), folded, strict=True):
         for value, (a, b) in zip(law, powers, strict=True):
             out[:, :, b] += value * x**a
@@ -81,6 +81,23 @@ def test_first_order_response_equals_its_twin(shape, seed):
             v = x[m].astype(float)
             expected = naive.first_order_column(*arrays, base, slope, DEGREE, v, r, r_end)
             np.testing.assert_allclose((first[m, c], second[m, c]), expected, rtol=2e-4, atol=2e-5)
+
+
+@settings(max_examples=5 if NO_JIT else 40, deadline=None)
+@given(columns, st.integers(0, 3), st.integers(0, 2**31))
+def test_predistortion_repeats_retargeting_at_the_present_transfer(shape, steps, seed):
+    """To the bit: both do the same operations, one for strips, the other for whole arrays."""
+    rows, cols, r, r_end = shape
+    w = np.random.default_rng(seed).uniform(-1, 1, (rows, cols)).astype(np.float32)
+    low, top = np.float32(0.02), np.float32(1.02)
+    expected, found = np.empty((2, 2, rows, cols), np.float32)
+    z_pos = z_neg = np.ones_like(w)
+    clipped = ladder.retarget(w, low, top, z_pos, z_neg, *expected)
+    for _ in range(steps):
+        z_pos, z_neg = (transfer(g, r, r_end) for g in expected)
+        clipped = ladder.retarget(w, low, top, z_pos, z_neg, *expected)
+    assert ladder.predistort(w, low, top, r, r_end, steps, *found) == clipped
+    np.testing.assert_array_equal(found, expected)
 
 
 @settings(max_examples=10 if NO_JIT else 40, deadline=None)
