@@ -14,6 +14,7 @@ from behavioral.acam_unit import (
     check_input,
     check_rows,
     convert,
+    copy_seeds,
     per_column,
     refuse_nan,
 )
@@ -33,7 +34,7 @@ SingleArray = NDArray[np.float32]
 Seed = int | tuple[int, ...]
 
 _INVERSE_POINTS = 4096  # data-line positions of the inverse threshold curve
-_BLOCK = 128  # columns programmed together: what is drawn for them stays in the cache
+_BLOCK = 64  # columns programmed together: tables and draws of theirs stay in the cache
 _NO_OVERLAP = Overlap(
     0.0, 1.0, 1.0, *(np.zeros(shape, np.float32) for shape in (2, (2, 2, 2), (2, 2, 2)))
 )
@@ -207,6 +208,7 @@ class AcamModel:
         floor: float = 0.0,
         keep_thresholds: bool = True,
         keep_conductances: bool = False,
+        copies: int = 1,
     ) -> AcamUnit:
         """Write windows into cells and compile each column's step table.
 
@@ -239,7 +241,9 @@ class AcamModel:
         floor : float
             Data-line position at which the codes begin; see `AcamUnit`.
         keep_thresholds, keep_conductances : bool
-            Keep what `search` and what a SPICE replay need.
+            Keep what `search` and what a SPICE replay need, of the first copy.
+        copies : int
+            Units on every data line, whose codes are added digitally.
 
         Raises
         ------
@@ -247,33 +251,39 @@ class AcamModel:
             Shapes that do not fit, NaN bounds, or bits that the codes cannot hold.
         """
         lo, hi, bit, count = check_rows(lo, hi, bit, bits, columns)
-        scale = float(noise)
+        scale, keys = float(noise), copy_seeds(seed, copies)
         spared = self.spare_rows > 0 and scale > 0.0 and self.device.stuck_off_rate > 0.0
         if spared:
             lo, hi, bit = add_spares(lo, hi, bit, bits, self.spare_rows, count)
         width = lo.shape[0] if scale == 0.0 else count
-        stuck = self._draw_stuck((width, lo.shape[1], 2), seed, scale)
-        if spared:
-            take_over(lo, hi, bit, stuck)
+        stuck = [self._draw_stuck((width, lo.shape[1], 2), key, scale) for key in keys]
+        wanted = [(lo.copy(), hi.copy()) if spared else (lo, hi) for _ in keys]
+        if spared:  # in every copy other rows
+            for bounds, off in zip(wanted, stuck, strict=True):
+                take_over(*bounds, bit, off)
         if levels is None:
             points, offset, denominator = cells, 0.5, float(cells)
         else:
             points, offset, denominator = levels, 0.0, float(max(levels - 1, 1))
-        table = np.empty((width, points), np.uint8 if bits <= 8 else np.uint16)
+        table = np.zeros((width, points), np.uint8 if bits <= 8 and copies == 1 else np.uint16)
         empty = clipped = 0
         size = width if keep_thresholds or keep_conductances else _BLOCK
         for first in range(0, width, size):
             part = slice(first, min(first + size, width))
-            bounds = (lo, hi) if len(lo) == 1 else (lo[part], hi[part])
-            normals = _draw_normals((part.stop - first, lo.shape[1], 2, 2), seed, scale, first)
-            actual = np.empty((2, *normals.shape[:2]), np.float32)
-            g = np.empty_like(actual)
-            clipped += kernels.program(
-                *bounds, self._cell, np.float32(scale), normals, stuck[part], actual, g
-            )
-            ends = actual[0], actual[1]
-            kernels.compile_tables(*ends, bit, gray, offset, denominator, table[part])
-            empty += int(np.count_nonzero(actual[0] >= actual[1]))
+            shape = part.stop - first, lo.shape[1], 2, 2
+            for copy, key in enumerate(keys):
+                if copy == 0 or spared:
+                    aims, branches = self._aim(*wanted[copy], part, scale)
+                normals = _draw_normals(shape, key, scale, first)
+                ends, found = np.empty((2, 2, *shape[:2]), np.float32)
+                outside = kernels.program(
+                    aims, branches, self._cell, normals, stuck[copy][part], ends, found
+                )
+                lower, upper = ends
+                kernels.compile_tables(lower, upper, bit, gray, offset, denominator, table[part])
+                if copy == 0:
+                    actual, g, clipped = ends, found, clipped + outside
+                    empty += int(np.count_nonzero(ends[0] >= ends[1]))
         return AcamUnit(
             columns=count,
             bits=bits,
@@ -288,17 +298,29 @@ class AcamModel:
             flat_below=flat_below,
             floor=floor,
             empty_rows=empty,
-            stuck_devices=int(np.count_nonzero(stuck)),
+            stuck_devices=int(np.count_nonzero(stuck[0])),
             clipped_devices=int(clipped),
+            copies=copies,
         )
+
+    def _aim(
+        self, lo: SingleArray, hi: SingleArray, part: slice, scale: float
+    ) -> tuple[SingleArray, NDArray[np.int8]]:
+        """Find what the devices of some columns, or of all alike, are programmed to."""
+        if len(lo) > 1:
+            lo, hi = lo[part], hi[part]
+        aims = np.empty((len(lo), 2, 3, lo.shape[1]), np.float32)
+        branches = np.empty((len(lo), 2, lo.shape[1]), np.int8)
+        kernels.aim(lo, hi, self._cell, np.float32(scale), aims, branches)
+        return aims, branches
 
     def _draw_stuck(
         self, shape: tuple[int, int, int], seed: Seed, scale: float
     ) -> NDArray[np.bool_]:
-        """Draw which devices (columns, rows, 2) are stuck off."""
+        """Draw which devices (columns, rows, 2) are stuck off; no rows where none can be."""
         rate = self.device.stuck_off_rate if scale else 0.0
         if not rate:
-            return np.zeros(shape, np.bool_)
+            return np.zeros((shape[0], 0, 2), np.bool_)
         return generator(seed, "acam/stuck").random(shape, dtype=np.float32) < rate
 
     def convert(self, unit: AcamUnit, u: ArrayLike) -> tuple[NDArray[Any], int]:

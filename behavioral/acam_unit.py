@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from behavioral.kernels import conversion as kernels
+from behavioral.noise import seed_path
 from behavioral.threads import blocks, in_place, run_all
 from circuits.errors import ParameterError
 
@@ -147,6 +148,12 @@ def add_codes(units: Iterable[AcamUnit]) -> AcamUnit:
         table = np.add(table, unit.table, dtype=np.uint16, out=None if copies == 1 else table)
         copies += 1
     return first if copies == 1 else replace(first, table=table, copies=copies)
+
+
+def copy_seeds(seed: int | tuple[int, ...], copies: int) -> list[tuple[int, ...]]:
+    """Return the seed of each of so many units on the same data lines."""
+    path = seed_path(seed)
+    return [(*path, copy) if copy else path for copy in range(copies)]
 
 
 def refuse_nan(*arrays: SingleArray) -> None:

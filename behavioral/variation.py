@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import PchipInterpolator
 
 from behavioral.acam import AcamModel
-from behavioral.acam_unit import AcamUnit, check_rows
+from behavioral.acam_unit import AcamUnit, add_codes, check_rows, copy_seeds
 from behavioral.library import Library
 from behavioral.noise import normal, stream_key
 from circuits.errors import FormatError, ParameterError
@@ -171,9 +171,14 @@ class VariedAcam(AcamModel):
         *,
         seed: int | tuple[int, ...] = 0,
         columns: int | None = None,
+        copies: int = 1,
         **options: Any,
     ) -> AcamUnit:
         """Write windows into mismatched cells; see `AcamModel.program`."""
+        if self.mismatch != "none" and copies > 1:  # the cells of each have their own
+            keys, rows = copy_seeds(seed, copies), (lo, hi, bit, bits)
+            return add_codes(self.program(*rows, seed=k, columns=columns, **options) for k in keys)
+        options["copies"] = copies
         if self.mismatch != "none":
             wanted_lo, wanted_hi, _, columns = check_rows(lo, hi, bit, bits, columns)
             draws = normal(stream_key(seed, "acam/mismatch"), (2, columns, wanted_lo.shape[1]))

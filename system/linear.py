@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from behavioral.acam import AcamUnit
-from behavioral.acam_unit import add_codes
 from behavioral.array import ProgrammedArray
 from behavioral.decision import disturb
 from behavioral.stack import Stack
@@ -210,25 +209,21 @@ class AnalogLinear:
     ) -> AcamUnit:
         mapping, key = self.mapping, (*self.chip.stream(self.spec.name, part), 1)
         noisy, bits = self.chip.noise != "none", mapping.output_bits
-        copies = mapping.output_copies if noisy else 1  # without noise they are equal
-        units = (
-            self.hardware.acam.program(
-                lo,
-                hi,
-                bit,
-                bits,
-                seed=key if i == 0 else (*key, i),
-                noise=noisy,
-                columns=len(self.spec.gain),
-                cells=self.hardware.cells,
-                flat_below=flat,
-                floor=self.spec.start,
-                keep_thresholds=self.hardware.keep_devices,
-                keep_conductances=self.hardware.keep_devices,
-            )
-            for i in range(copies)
+        return self.hardware.acam.program(
+            lo,
+            hi,
+            bit,
+            bits,
+            seed=key,
+            noise=noisy,
+            columns=len(self.spec.gain),
+            cells=self.hardware.cells,
+            flat_below=flat,
+            floor=self.spec.start,
+            keep_thresholds=self.hardware.keep_devices,
+            keep_conductances=self.hardware.keep_devices,
+            copies=mapping.output_copies if noisy else 1,  # without noise they are equal
         )
-        return add_codes(units)
 
     def drive(self, x: Float) -> Float:
         """Return the row drives in [-1, 1] for activations x (n, in)."""

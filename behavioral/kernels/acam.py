@@ -16,6 +16,7 @@ from numba import njit, prange
 # is the top 16 bits of the float32, so a look-up costs no logarithm.
 _SHIFT = 16
 _FRACTION = np.float32(1.0 / 65536.0)
+_TOGETHER = 16  # columns whose tables are compiled with the same work arrays
 
 
 @njit(cache=True, nogil=True)
@@ -115,24 +116,24 @@ def _octave_lookups(table, base, g, out):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _program_bound(aim, side, cell, normals, actual, g):  # type: ignore[no-untyped-def]
+def _program_bound(aim, forward, cell, normals, actual, g):  # type: ignore[no-untyped-def]
     """Send one bound of all rows through the device: actual thresholds [V] out.
 
     One pass an operation, so that they vectorise. Returns the devices clipped.
     """
     least, most, base = cell.g_range[0], cell.g_range[1], np.int32(cell.base)
-    target, deviation, scale = aim[0], aim[1], aim[2]
+    target, deviation, scale, shift = aim[0], aim[1], aim[2], cell.shift
     noisy, written, spread = np.empty_like(g), np.empty_like(g), np.empty_like(g)
     clipped = 0
     for r in range(g.size):
-        noisy[r] = target[r] + deviation[r] * normals[r, side, 0]
+        noisy[r] = target[r] + deviation[r] * normals[r, 0]
         written[r] = min(max(noisy[r], least), most)
     _octave_lookups(cell.read, base, written, spread)
     for r in range(g.size):
-        final = written[r] + scale[r] * (cell.shift + spread[r] * normals[r, side, 1])
+        final = written[r] + scale[r] * (shift + spread[r] * normals[r, 1])
         g[r] = min(max(final, least), most)
         clipped += (written[r] != noisy[r]) | (g[r] != final)
-    _octave_lookups(cell.forward[side], base, g, actual)
+    _octave_lookups(forward, base, g, actual)
     return clipped
 
 
@@ -153,14 +154,13 @@ def _widen(a, b, lo, hi, axis, widen):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _narrow(a, b, lo, hi, axis, least, narrow):  # type: ignore[no-untyped-def]
+def _narrow(a, b, branch, axis, least, narrow):  # type: ignore[no-untyped-def]
     """Replace thresholds [V] by effective edges; they cross where no voltage matches."""
     start, gain, width = axis[0], axis[1], axis[2]
     first, second = narrow[0], narrow[1]
     top = np.float32(narrow.shape[2] - 1)
     for r in range(a.size):
-        closed = lo[r] > np.float32(0.0) and hi[r] < np.float32(1.0)
-        if closed and b[r] - a[r] < width:
+        if branch[0, r] > 0 and branch[1, r] > 0 and b[r] - a[r] < width:
             row = (a[r] - start) * gain
             below = _line(least, row)
             excess = (b[r] - a[r] - below) / (width - below)
@@ -173,54 +173,82 @@ def _narrow(a, b, lo, hi, axis, least, narrow):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _aim_column(lo, hi, cell, scale, aim):  # type: ignore[no-untyped-def]
-    """Find what the devices of all rows (2, 3, rows) are programmed to; see `_aim`."""
-    v_lo, span = cell.v_range[0], cell.v_range[1] - cell.v_range[0]
-    a, b = v_lo + lo * span, v_lo + hi * span
-    if cell.overlap_axis[3] > np.float32(0.0):
-        _widen(a, b, lo, hi, cell.overlap_axis, cell.widen)
-    _aim(a, lo, 0, cell, scale, aim[0])
-    _aim(b, hi, 1, cell, scale, aim[1])
-
-
-@njit(cache=True, nogil=True)
-def _program_column(lo, hi, aim, cell, normals, stuck, actual, g):  # type: ignore[no-untyped-def]
-    """Program the rows of one column; see `program`."""
+def _find_branches(lo, hi, branch):  # type: ignore[no-untyped-def]
+    """Say which bounds (2, rows) have a device: 1; are open: 0; belong to an unused row: -1."""
     zero, one = np.float32(0.0), np.float32(1.0)
-    v_lo, span = cell.v_range[0], cell.v_range[1] - cell.v_range[0]
-    a, b = actual[0], actual[1]
-    clipped = _program_bound(aim[0], 0, cell, normals, a, g[0])
-    clipped += _program_bound(aim[1], 1, cell, normals, b, g[1])
-    if cell.overlap_axis[3] > zero:
-        _narrow(a, b, lo, hi, cell.overlap_axis, cell.least, cell.narrow)
     for r in range(lo.size):
-        low_open, high_open = lo[r] <= zero, hi[r] >= one
-        a[r] = -np.inf if low_open else (a[r] - v_lo) / span
-        b[r] = np.inf if high_open else (b[r] - v_lo) / span
-        dead = lo[r] >= hi[r] or lo[r] >= one or hi[r] <= zero
-        if dead or (stuck[r, 0] and not low_open) or (stuck[r, 1] and not high_open):
-            a[r], b[r] = np.inf, -np.inf
-            g[0, r], g[1, r] = zero, zero
-        g[0, r] = zero if low_open else g[0, r]
-        g[1, r] = zero if high_open else g[1, r]
-    return clipped
+        unused = lo[r] >= hi[r] or lo[r] >= one or hi[r] <= zero
+        branch[0, r] = -1 if unused else lo[r] > zero
+        branch[1, r] = -1 if unused else hi[r] < one
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def program(lo, hi, cell, scale, normals, stuck, actual, g):  # type: ignore[no-untyped-def]
-    """Program all rows of all columns; results are written in place.
+def aim(lo, hi, cell, scale, aims, branches):  # type: ignore[no-untyped-def]
+    """Find what the devices of wanted rows are programmed to, for any number of units.
 
     Parameters
     ----------
-    lo, hi : (columns or 1, rows) float32 arrays
+    lo, hi : (columns, rows) float32 arrays
         Wanted bounds on the data line. ``lo <= 0`` and ``hi >= 1`` are open branches.
     cell : Cell
     scale : float32
         Factor on both standard deviations.
+    aims : (columns, 2, 3, rows) float32 array
+        Results of each bound: conductances [S], deviations of a write [S], scales of a read.
+    branches : (columns, 2, rows) int8 array
+        Results: 1 where a bound has a device, 0 where its branch is open, -1 in unused rows.
+    """
+    for j in prange(lo.shape[0]):
+        v_lo, span = cell.v_range[0], cell.v_range[1] - cell.v_range[0]
+        a, b = v_lo + lo[j] * span, v_lo + hi[j] * span
+        if cell.overlap_axis[3] > np.float32(0.0):
+            _widen(a, b, lo[j], hi[j], cell.overlap_axis, cell.widen)
+        _aim(a, lo[j], 0, cell, scale, aims[j, 0])
+        _aim(b, hi[j], 1, cell, scale, aims[j, 1])
+        _find_branches(lo[j], hi[j], branches[j])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")  # a division that may raise is no vector
+def _place(v, branch, opened, unused, v_range, g):  # type: ignore[no-untyped-def]
+    """Put thresholds [V] of one bound on the data line; others where they do not matter."""
+    zero, start, span = np.float32(0.0), v_range[0], v_range[1] - v_range[0]
+    for r in range(v.size):
+        u = (v[r] - start) / span
+        u = u if branch[r] > 0 else opened
+        v[r] = u if branch[r] >= 0 else unused
+        g[r] = g[r] if branch[r] > 0 else zero
+
+
+@njit(cache=True, nogil=True)
+def _program_column(aims, branch, cell, normals, stuck, actual, g):  # type: ignore[no-untyped-def]
+    """Program the rows of one column; see `program`."""
+    a, b, infinite = actual[0], actual[1], np.float32(np.inf)
+    clipped = _program_bound(aims[0], cell.forward[0], cell, normals[:, 0], a, g[0])
+    clipped += _program_bound(aims[1], cell.forward[1], cell, normals[:, 1], b, g[1])
+    if cell.overlap_axis[3] > np.float32(0.0):
+        _narrow(a, b, branch, cell.overlap_axis, cell.least, cell.narrow)
+    _place(a, branch[0], -infinite, infinite, cell.v_range, g[0])
+    _place(b, branch[1], infinite, -infinite, cell.v_range, g[1])
+    for r in range(stuck.shape[0]):
+        if (stuck[r, 0] and branch[0, r] > 0) or (stuck[r, 1] and branch[1, r] > 0):
+            a[r], b[r] = infinite, -infinite
+            g[0, r] = g[1, r] = np.float32(0.0)
+    return clipped
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def program(aims, branches, cell, normals, stuck, actual, g):  # type: ignore[no-untyped-def]
+    """Program all rows of all columns of one unit each; results are written in place.
+
+    Parameters
+    ----------
+    aims, branches : arrays
+        Of `aim`, for every column or one for all.
+    cell : Cell
     normals : (columns, rows, 2, 2) float32 array
         Standard normal draws, [..., bound, (write, read)].
     stuck : (columns, rows, 2) bool array
-        Devices that are stuck off.
+        Devices that are stuck off; without rows where none is.
     actual, g : (2, columns, rows) float32 arrays
         Results: effective bounds in u, and conductances as read [S] (0 where no device is used).
 
@@ -229,23 +257,76 @@ def program(lo, hi, cell, scale, normals, stuck, actual, g):  # type: ignore[no-
     clipped : int
         Devices whose noisy conductance left the characterised range.
     """
-    clipped, sources = 0, lo.shape[0]
-    aims = np.empty((sources, 2, 3, lo.shape[1]), np.float32)
-    for k in prange(sources):
-        _aim_column(lo[k], hi[k], cell, scale, aims[k])
+    clipped, last = 0, aims.shape[0] - 1
     for j in prange(actual.shape[1]):
-        k = min(np.int64(j), sources - 1)  # a parallel index is unsigned
+        k = min(np.int64(j), last)  # a parallel index is unsigned
         clipped += _program_column(
-            lo[k], hi[k], aims[k], cell, normals[j], stuck[j], actual[:, j], g[:, j]
+            aims[k], branches[k], cell, normals[j], stuck[j], actual[:, j], g[:, j]
         )
     return clipped
 
 
+@njit(cache=True, nogil=True)
+def _find_runs(lo, hi, offset, denominator, points, first, end):  # type: ignore[no-untyped-def]
+    """Find the run of points of each row; one is empty where its end is not beyond its first."""
+    last = np.int32(points)
+    for r in range(lo.size):
+        low = min(max(float(lo[r]) * denominator - offset, -1.0), float(points))
+        high = min(max(float(hi[r]) * denominator - offset, 0.0), float(points))
+        a, b = np.int32(math.floor(low)) + np.int32(1), np.int32(math.ceil(high))
+        # Inputs beyond the line are clipped onto its ends: those points are exact.
+        a = np.int32(1) if (a == 0) & (lo[r] >= 0.0) else a
+        first[r] = last - np.int32(1) if (a == last) & (lo[r] < 1.0) else a
+        b = np.int32(1) if (b == 0) & (hi[r] > 0.0) else b
+        end[r] = last - np.int32(1) if (b == last) & (hi[r] <= 1.0) else b
+
+
+@njit(cache=True, nogil=True)
+def _set_runs(first, end, bit, wide, words):  # type: ignore[no-untyped-def]
+    """Set the bit of every row at the points of its run; 8 points a word, or 4 if they are wide."""
+    one, zero = np.uint64(1), np.uint64(0)
+    shift, width = (np.int32(2), np.uint64(16)) if wide else (np.int32(3), np.uint64(8))
+    every = np.uint64(0x0001000100010001 if wide else 0x0101010101010101)
+    inside = (np.int32(1) << shift) - np.int32(1)
+    words[:] = zero
+    for r in range(first.size):
+        if first[r] >= end[r]:
+            continue
+        mask = every << np.uint64(bit[r])
+        head = ~zero << (np.uint64(first[r] & inside) * width)
+        tail = (one << (np.uint64(end[r] & inside) * width)) - one
+        begin, stop = first[r] >> shift, end[r] >> shift
+        if begin == stop:
+            words[begin] |= mask & head & tail
+            continue
+        words[begin] |= mask & head
+        words[stop] |= mask & tail
+        run = words[begin + 1 : stop]  # a slice lets the loop vectorise
+        for i in range(run.size):
+            run[i] |= mask
+
+
+@njit(cache=True, nogil=True)
+def _add_codes(line, gray, table):  # type: ignore[no-untyped-def]
+    """Add the codes that the points of a line hold, in Gray code or not."""
+    if gray:
+        for i in range(table.size):
+            code = line[i]
+            code ^= code >> line.dtype.type(1)
+            code ^= code >> line.dtype.type(2)
+            code ^= code >> line.dtype.type(4)
+            if line.itemsize > 1:
+                code ^= code >> line.dtype.type(8)
+            line[i] = code
+    for i in range(table.size):
+        table[i] += line[i]
+
+
 @njit(cache=True, nogil=True, parallel=True)
 def compile_tables(lo, hi, bit, gray, offset, denominator, table):  # type: ignore[no-untyped-def]
-    """Evaluate every column at the points ``(i + offset) / denominator`` into ``table``.
+    """Evaluate every column at the points ``(i + offset) / denominator``; add the codes to `table`.
 
-    OR each window over its run of points (contiguous, hence vectorised), then decode Gray in
+    OR each window over its run of points, several of which are one word, then decode Gray in
     one sweep. A crossed window (lo >= hi) covers no point.
 
     Parameters
@@ -257,39 +338,20 @@ def compile_tables(lo, hi, bit, gray, offset, denominator, table):  # type: igno
     offset, denominator : float
         (0.5, cells) samples cell centres, but the first cell at 0 and the last at 1;
         (0, levels - 1) samples DAC levels.
-    table : (columns, points) uint8 or uint16 array, overwritten.
+    table : (columns, points) uint8 or uint16 array, added to.
     """
-    points = table.shape[1]
-    word = table.dtype.type
-    for j in prange(table.shape[0]):
-        line = table[j]
-        line[:] = 0
-        for r in range(lo.shape[1]):
-            low = min(max(float(lo[j, r]) * denominator - offset, -1.0), float(points))
-            high = min(max(float(hi[j, r]) * denominator - offset, 0.0), float(points))
-            first, end = math.floor(low) + 1, math.ceil(high)
-            # Inputs beyond the line are clipped onto its ends: those points are exact.
-            if first == 0 and lo[j, r] >= 0.0:
-                first = 1
-            elif first == points and lo[j, r] < 1.0:
-                first = points - 1
-            if end == 0 and hi[j, r] > 0.0:
-                end = 1
-            elif end == points and hi[j, r] <= 1.0:
-                end = points - 1
-            mask = word(1 << bit[r])
-            run = line[first:end]  # a slice lets the loop vectorise
-            for i in range(run.size):
-                run[i] |= mask
-        if gray:
-            for i in range(points):
-                code = line[i]
-                code ^= word(code >> word(1))
-                code ^= word(code >> word(2))
-                code ^= word(code >> word(4))
-                if table.itemsize > 1:
-                    code ^= word(code >> word(8))
-                line[i] = code
+    columns, points = table.shape
+    wide = bit.size > 0 and bit.max() > 7
+    for block in prange((columns + _TOGETHER - 1) // _TOGETHER):
+        first, end = np.empty((2, bit.size), np.int32)
+        words = np.empty((points >> 2) + 1, np.uint64)
+        for j in range(block * _TOGETHER, min(columns, (block + 1) * _TOGETHER)):
+            _find_runs(lo[j], hi[j], offset, denominator, points, first, end)
+            _set_runs(first, end, bit, wide, words)
+            if wide:
+                _add_codes(words.view(np.uint16), gray, table[j])
+            else:
+                _add_codes(words.view(np.uint8), gray, table[j])
 
 
 @njit(cache=True, nogil=True)

@@ -162,6 +162,24 @@ def test_same_seed_same_bits_on_any_thread_count(model, identity):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("spare_rows", [0, 2])
+def test_copies_are_units_of_their_own_whose_codes_are_added(identity, spare_rows):
+    """Each copy has other stuck devices, and other rows stand in for them."""
+    sick = AcamModel(
+        AXIS, ekv_threshold(AXIS), ekv_threshold(AXIS) + 0.01,
+        dataclasses.replace(TAOX, stuck_off_rate=0.02),
+    )  # fmt: skip
+    sick.spare_rows = spare_rows
+    rows, options = (*identity.on_data_line(), identity.bit, 8), {"columns": 70, "cells": 64}
+    whole = sick.program(*rows, seed=(1, 2), copies=3, **options)
+    keys = [(1, 2), (1, 2, 1), (1, 2, 2)]
+    units = [sick.program(*rows, seed=key, **options) for key in keys]
+    np.testing.assert_array_equal(whole.table, sum(unit.table.astype(int) for unit in units))
+    assert whole.top == 3 * 255
+    assert whole.stuck_devices == units[0].stuck_devices
+    np.testing.assert_array_equal(whole.lo, units[0].lo)
+
+
 def test_other_seeds_give_other_chips(model, identity):
     rows = (*identity.on_data_line(), identity.bit, 8)
     tables = [model.program(*rows, seed=(1, chip), cells=256).table for chip in (0, 1)]
@@ -260,7 +278,7 @@ def test_kernels_equal_their_twins(shape, bits, gray, rows, seed):
     lo, hi = lo.astype(np.float32), rng.permutation(lo.ravel()).reshape(lo.shape)
     hi = hi.astype(np.float32)
     bit = rng.integers(0, bits, rows)
-    table = np.empty((columns, 33), np.uint16)
+    table = np.zeros((columns, 33), np.uint16)
     kernels.compile_tables(lo, hi, bit, gray, 0.5, 33.0, table)
     np.testing.assert_array_equal(table, naive.compile_tables(lo, hi, bit, gray, 33))
     u = rng.uniform(-0.5, 1.5, (batch, columns)).astype(np.float32)
