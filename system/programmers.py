@@ -54,6 +54,8 @@ def program_ahead(ops: AnalogOps, model: TextModel, workers: int) -> None:
     ]
     if not missing:
         return
+    # The longest first: one that begins last keeps a single process busy, and the others wait.
+    missing.sort(key=lambda task: task[2][f"{task[0]}.weight"].size, reverse=True)
     done = in_processes(
         _program, missing, min(workers, len(missing)), _begin, ops.hardware, ops.chip, store
     )

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from circuits.errors import ParameterError
+from system import programmers
 from system.chip_store import ChipStore
 from system.engine import make_ops
 from system.hardware import Chip
@@ -27,6 +28,21 @@ def test_two_processes_program_the_same_bits(tmp_path, monkeypatch):
     monkeypatch.setattr(AnalogLinear, "__init__", None)  # nothing is programmed here
     np.testing.assert_array_equal(network.model.forward(TOKENS, ops), wanted)
     program_ahead(ops, network.model, 2)
+
+
+def test_the_largest_layers_are_programmed_first(tmp_path, monkeypatch):
+    network, sizes = tiny_network(LIBRARY.technology.column.rows), []
+
+    def note(perform, tasks, *others):
+        sizes.extend(tensors[f"{name}.weight"].size for name, _, tensors, _ in tasks)
+        return iter(())
+
+    monkeypatch.setattr(programmers, "in_processes", note)
+    ops = make_ops(network, LIBRARY, "noisy", Chip(3))
+    ops.store = ChipStore(tmp_path, "same")
+    program_ahead(ops, network.model, 2)
+    assert sizes == sorted(sizes, reverse=True)
+    assert len(set(sizes)) > 1
 
 
 @pytest.mark.parametrize("choice", [{"workers": 2}, {"stream": True}])
