@@ -101,15 +101,14 @@ class Spread:
     ) -> None:
         """Add noise to outputs y (samples, columns) for inputs (samples, at least rows)."""
         for part in passes(*y.shape):
-            some = np.empty((part.stop - part.start, self.parts), np.float32)
-            self.square(driven[part], 0, some, 0)
-            disturb(y[part], some, self.matrix, columns, seed, first_sample + part.start)
+            squares = self.squares(driven[part])
+            disturb(y[part], squares, self.matrix, columns, seed, first_sample + part.start)
 
-    def variance(self, driven: Float32) -> Float32:
-        """Return the variance (samples, cols) of outputs for inputs (samples, at least rows)."""
-        squares = np.empty((len(driven), self.parts), np.float32)
-        self.square(driven, 0, squares, 0)
-        return squares @ self.matrix
+    def squares(self, driven: Float32) -> Float32:
+        """Return what the matrix is multiplied with for inputs (samples, at least rows)."""
+        out = np.empty((len(driven), self.parts), np.float32)
+        self.square(driven, 0, out, 0)
+        return out
 
 
 def disturb(

@@ -118,7 +118,8 @@ def test_per_read_noise_works_with_row_resistance():
     array = model.program(weights(6, 5), noise="per-read")
     x = np.full((500, 6), 0.5, np.float32)
     y = model.multiply(array, x, seed=1)
-    sigma = np.sqrt(array.spread.variance(array.correction.drive(x[:1], model.rest)[0]))
+    squares = array.spread.squares(array.correction.drive(x[:1], model.rest)[0])
+    sigma = np.sqrt(squares @ array.spread.matrix)
     np.testing.assert_allclose(y.std(axis=0), sigma[0], rtol=0.15)  # 4.7 standard errors
 
 
