@@ -29,6 +29,8 @@ def run(args: argparse.Namespace) -> int:
         f"device `{library.device.name}`, technology `{library.technology.name}`, library "
         f"`{library.sha256[:12]}`, seed {args.seed}"
     )
+    if args.mismatch != "none":
+        circuits += f", mismatch {args.mismatch}"
     text = to_markdown(rows, args.chips, circuits)
     print(text)
     write_text(folder / "accuracy.md", text)

@@ -144,6 +144,24 @@ def add_corner(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_mismatch(parser: argparse.ArgumentParser) -> None:
+    """Declare whether single transistors differ."""
+    parser.add_argument(
+        "--mismatch", default="none", choices=("none", "open", "trimmed"),
+        help="single transistors differ, in crossbars, read-out and ACAM: conductances written as "
+        "computed, or trimmed by write-verify of each cell itself (default: none)",
+    )  # fmt: skip
+
+
+def add_variation(parser: argparse.ArgumentParser) -> None:
+    """Declare how the circuits differ from what programming assumes."""
+    add_mismatch(parser)
+    parser.add_argument(
+        "--programmed-at", metavar="NAME",
+        help="corner whose ACAM tables programming assumes (default: that of --corner)",
+    )  # fmt: skip
+
+
 def load_library(path: str, corner: str | None = None) -> Library:
     """Open a library at one of its corners, or say how to make one."""
     from behavioral.library import Library
@@ -160,6 +178,20 @@ def library_for(path: str, mode: str, corner: str | None = None) -> Library | No
     if mode == "float" and not Path(path).exists():
         return None
     return load_library(path, corner)
+
+
+def varied_library(args: argparse.Namespace) -> Library | None:
+    """Open the library that mode, corner and variation of the options ask for."""
+    from behavioral.variation import vary
+    from circuits.errors import ParameterError
+
+    library = library_for(args.library, args.mode, args.corner)
+    if args.mismatch == "none" and args.programmed_at is None:
+        return library
+    if library is None or args.mode not in ("ideal-analog", "noisy"):
+        raise ParameterError("--mismatch and --programmed-at need --mode ideal-analog or noisy")
+    assumed = args.programmed_at
+    return vary(library, args.mismatch, load_library(args.library, assumed) if assumed else None)
 
 
 def announce_compilation() -> None:

@@ -24,12 +24,14 @@ def add_speech(parser: argparse.ArgumentParser, tokens: int, written: str) -> No
         add_execution,
         add_mode,
         add_model,
+        add_variation,
         count,
         temperature,
     )
 
     add_model(parser)
     add_corner(parser)
+    add_variation(parser)
     parser.add_argument("--tokens", type=count, default=tokens, help=f"at most (default: {tokens})")
     add_mode(parser)
     add_execution(parser)
@@ -41,11 +43,11 @@ def add_speech(parser: argparse.ArgumentParser, tokens: int, written: str) -> No
 
 def open_speaker(args: argparse.Namespace) -> tuple[Network, Ops, str | None]:
     """Return the network, the arithmetic of its mode and chip, and the library's sha256, if any."""
-    from system.commands.options import execution, library_for, open_network
+    from system.commands.options import execution, open_network, varied_library
     from system.hardware import Chip
     from system.inference import arithmetic
 
-    library = library_for(args.library, args.mode, args.corner)
+    library = varied_library(args)
     network = open_network(args, library)
     chip = Chip(args.seed, 0, args.read_noise)
     ops = arithmetic(network, library, args.mode, chip, execution=execution(args))

@@ -19,6 +19,7 @@ KEYS = """keys of --over:
   wire-ohm, rows           bit-line resistance per cell, cells on a bit line
   g-max, temperature       largest conductance [S], temperature [Celsius]
   mode                     float, quantized, ideal-analog, noisy
+  mismatch                 none, open, trimmed, as the option
   map.KEY                  any choice of the mapping, as in --map
   any key of the cards     as in characterize --set, for example corner, acam.t_sense_s
 values: 6,7,8 or 4..9 (whole numbers), 64..512 (doublings), 0.5..2 (round steps) or 0.5..2:4
@@ -53,7 +54,7 @@ def add_grid(parser: argparse.ArgumentParser, out: str) -> None:
 
 def add_run(parser: argparse.ArgumentParser, out: str, chips: int) -> None:
     """Declare how much is run, where, and by how many processes."""
-    from system.commands.options import add_cluster, count
+    from system.commands.options import add_cluster, add_mismatch, count
 
     parser.add_argument(
         "--samples", type=count,
@@ -63,6 +64,7 @@ def add_run(parser: argparse.ArgumentParser, out: str, chips: int) -> None:
         "--chips", type=count, default=chips,
         help=f"programmed chips in mode noisy (default: {chips})",
     )  # fmt: skip
+    add_mismatch(parser)
     parser.add_argument(
         "--workers", type=count, help="processes of one thread each (default: all cores)"
     )
@@ -133,5 +135,6 @@ def _conditions(args: argparse.Namespace) -> Conditions:
         mode=getattr(args, "mode", "noisy"),
         read_noise=getattr(args, "read_noise", "frozen"),
         data=args.data,
+        mismatch=args.mismatch,
         mapping=tuple(mapping_overrides(args.mapping).items()),
     )

@@ -2,7 +2,7 @@
 
 A setting is a full key with a text: "device.g_max_s", "technology.column.rows", "map.slices", and
 what no card can say, because crossbars and ACAM units of a chip share one device card:
-"noise.crossbar", "noise.acam", "stuck.crossbar", "stuck.acam"; and "mode".
+"noise.crossbar", "noise.acam", "stuck.crossbar", "stuck.acam"; and "mode", "mismatch".
 """
 
 from __future__ import annotations
@@ -68,6 +68,7 @@ ALIASES = {
     "temperature-c": TEMPERATURE,
     "temperature": TEMPERATURE,
     "mode": Alias(("mode",), "mode", "mode"),
+    "mismatch": Alias(("mismatch",), "mismatch", "mismatch of transistors"),
 }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from behavioral.noise import NoiseLaw
 from behavioral.programming import Noise
+from behavioral.variation import Variation
 from circuits.errors import ParameterError
 from circuits.parameters import Device, Technology
 from circuits.units import parse_number
@@ -42,6 +43,7 @@ class Conditions:
     ----------
     samples : images or windows; None: as `nldpe infer` without the option.
     chips : in mode "noisy"; other modes have one.
+    mismatch : "none", "open" or "trimmed", see `behavioral.variation`.
     mapping : choices that replace those of every network; an axis wins over them.
     """
 
@@ -51,6 +53,7 @@ class Conditions:
     mode: str = "noisy"
     read_noise: Noise = "frozen"
     data: str | None = None
+    mismatch: str = "none"
     mapping: tuple[tuple[str, Any], ...] = ()
 
 
@@ -76,6 +79,12 @@ class Point:
     def mode(self, conditions: Conditions) -> str:
         """Return the mode of the point."""
         return dict(self.settings).get("mode", conditions.mode)
+
+    def mismatch(self, conditions: Conditions) -> str:
+        """Return the mismatch of the point; modes without circuits have none."""
+        if self.mode(conditions) not in ("ideal-analog", "noisy"):
+            return "none"
+        return dict(self.settings).get("mismatch", conditions.mismatch)
 
     def chips(self, conditions: Conditions) -> int:
         """Return how many chips differ."""
@@ -130,6 +139,7 @@ class Point:
             raise ParameterError(
                 f"mode {self.mode(conditions)!r} is not known; permitted: {', '.join(MODES)}"
             )
+        Variation(self.mismatch(conditions))  # type: ignore[arg-type]
 
 
 def scaled(device: Device, factor: float) -> Device:
@@ -156,7 +166,7 @@ def grid(models: Sequence[str], axes: Sequence[Axis]) -> list[Point]:
 
 def described(conditions: Conditions, samples: int) -> dict[str, Any]:
     """Return what a result depends on besides network, circuits, settings and chip."""
-    return {**asdict(conditions), "samples": samples, "chips": None, "mode": None}
+    return {**asdict(conditions), "samples": samples, "chips": None, "mode": None, "mismatch": None}
 
 
 def label(point: Point, axes: Sequence[Axis], among: Table[str, int] | None = None) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from behavioral.library import Library
+from behavioral.variation import vary
 from circuits.errors import CheckpointError
 from system.files import write_json
 from system.hardware import Chip
@@ -68,6 +69,9 @@ def _score(task: Task, library: Library) -> dict[str, Any]:
     )
     crossbar, acam = point.programmed(library.device)
     assert task.chip is not None
+    mismatch = point.mismatch(conditions)
+    if mismatch != "none":
+        library = vary(library, mismatch)
     score = score_chip(
         network,
         replace(library, device=crossbar),

@@ -176,6 +176,7 @@ class Study:
         else:
             shared = described(self.conditions, model.samples)
             settings["mode"] = point.mode(self.conditions)
+            settings["mismatch"] = point.mismatch(self.conditions)
         return make_key({**content, "settings": settings, "conditions": shared})
 
     def _task(

@@ -1,5 +1,6 @@
 """Corners on the command line: characterised, inspected, used, and refused."""
 
+import argparse
 import dataclasses
 import json
 
@@ -8,7 +9,9 @@ import pytest
 from behavioral.library import Library
 from behavioral.tables import Tables
 from circuits.corners import Corner
+from system.commands import chat, generate, infer
 from system.commands.main import main
+from system.commands.options import varied_library
 
 LENET = "lenet-mnist-float"
 
@@ -78,6 +81,18 @@ def test_cells_programmed_for_another_corner_miss(two_corners, tmp_path):
 def test_mismatch_needs_circuits(two_corners, capsys):
     assert run("infer", LENET, "--library", two_corners, "--mode", "float", "--mismatch", "open")
     assert "need --mode ideal-analog or noisy" in capsys.readouterr().err
+
+
+@pytest.mark.ngspice
+@pytest.mark.parametrize("command", [generate, chat, infer])
+def test_language_models_and_networks_take_the_same_options(two_corners, command):
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    words = ["model", "--library", str(two_corners), "--mismatch", "trimmed", "--corner", "ff_125c"]
+    words += ["--prompt", "Emma"] if command is generate else []
+    found = varied_library(parser.parse_args([*words, "--programmed-at", "nominal"]))
+    assert (found.corner, found.variation.mismatch) == ("ff_125c", "trimmed")
+    assert found.variation.programmed_for.corner == "nominal"
 
 
 @pytest.mark.ngspice

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from behavioral.library import Library
+from behavioral.variation import vary
 from circuits.errors import SimulationError
 from system.commands.main import main
 from system.inference import evaluate
@@ -63,6 +64,19 @@ def test_without_noise_a_chip_is_ideal(quick_library, tmp_path):
     silent = sweep(tmp_path, quick_library, "noise-scale=0")
     ideal = sweep(tmp_path, quick_library, "mode=ideal-analog")
     assert means(silent) == means(ideal)
+
+
+@pytest.mark.ngspice
+def test_a_point_with_mismatch_is_what_infer_gives(quick_library, tmp_path):
+    """As an axis and as a condition of all points; one without is another result."""
+    network = load_network(LENET, tile_rows=256)
+    library = vary(Library.from_hdf5(quick_library), "open")
+    wanted = evaluate(network, library, mode="noisy", samples=SAMPLES).values
+    rows = sweep(tmp_path, quick_library, "mismatch=none,open")
+    assert rows[1].values == wanted != rows[0].values
+    rows = sweep(tmp_path, quick_library, "mode=quantized,noisy", mismatch="open")
+    assert rows[1].values == wanted
+    assert means(rows[:1]) == means(sweep(tmp_path, quick_library, "mode=quantized"))
 
 
 @pytest.mark.ngspice
