@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from behavioral.acam import AcamModel, AcamUnit
+from behavioral.acam_unit import add_codes, copy_seeds
 from behavioral.library import Library
 from behavioral.products import ProductModel
 from behavioral.threads import one_blas_thread
@@ -64,12 +65,15 @@ class KeepingModel(AcamModel):
     programmed: list[AcamUnit] | None = None
 
     def program(self, *args: Any, **options: Any) -> AcamUnit:
-        """Program and note a unit, with all that a replay needs."""
+        """Program and note a unit, each copy of it, with all that a replay needs."""
+        program = super().program
         if self.programmed is None:
-            return super().program(*args, **options)
-        kept = {"keep_thresholds": True, "keep_conductances": True}
-        self.programmed.append(super().program(*args, **options | kept))
-        return self.programmed[-1]
+            return program(*args, **options)
+        options |= {"keep_thresholds": True, "keep_conductances": True}
+        keys = copy_seeds(options.pop("seed", 0), options.pop("copies", 1))
+        units = [program(*args, **options, seed=key) for key in keys]
+        self.programmed += units
+        return add_codes(units)
 
 
 class RecordedLinear(AnalogLinear):
