@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.float64]
 
+BAR_LSB = 0.1  # rms; what tables of inference are to keep at held-out points
+
 
 def errors(library: Library) -> dict[str, float]:
     """Return the error of every table that has points off its grid.
@@ -43,6 +45,13 @@ def errors(library: Library) -> dict[str, float]:
         volts = model.row_transfer.voltages(rows.held_out_load_s) * model.v_read
         found.lsb("row_driver", "v", volts - rows.held_out_row_v, 2 * model.v_read / 256)
     return found.named
+
+
+def above_bar(found: dict[str, float]) -> dict[str, float]:
+    """Return the errors [LSB rms] of tables that inference uses where they are above `BAR_LSB`."""
+    used = ("cell_current", "column_current", "acam_lower", "acam_upper", "row_driver")
+    rms = {name: found.get(f"{name}_rms_lsb", 0.0) for name in used}
+    return {name: error for name, error in rms.items() if error > BAR_LSB}
 
 
 class _Errors:

@@ -71,9 +71,8 @@ class Tables:
         if missing:
             where = "" if corner == CORNER else f" at the corner {corner}"
             raise SimulationError(
-                f"the library is incomplete{where}: {'; '.join(missing)}. Finished points are in "
-                "the cache; see the kept netlists of the failed ones, change the parameters, and "
-                "run nldpe characterize again"
+                f"the library is incomplete{where}: {'; '.join(missing)}. "
+                + (_unreachable(parts["acam"], device, technology) or FAILED)
             )
         if corner != CORNER:
             for name, data in parts.items():
@@ -115,9 +114,36 @@ def write_tables(file: Any, corner: str, tables: Any) -> None:
         write_group(part, name, getattr(tables, name))
 
 
+FAILED = (
+    "Finished points are in the cache; see the kept netlists of the failed ones, change the "
+    "parameters, and run nldpe characterize again"
+)
+
+
 def made_otherwise(error: Exception) -> str:
     """Return the message for parameters that this version does not know."""
     return f"made by another version of this program ({str(error).splitlines()[0]})"
+
+
+def _unreachable(acam: Any, device: Device, technology: Technology) -> str:
+    """Say what to do about conductances that no data line makes a bound; empty: netlists failed."""
+    good = np.isfinite(acam.lower_v) & np.isfinite(acam.upper_v)
+    if acam.provenance.failed or good.all() or not good.any():
+        return ""
+    first, last = acam.g[good][[0, -1]]
+    ends = []
+    if good[-1] < 1:
+        ends.append(
+            f"g_max_s = {device.g_max_s:g} conducts more than the cell's transistor at any voltage "
+            f"of the data line; lower it (below {device.g_max_s * last / acam.g[-1]:.2g}) or widen "
+            f"the transistor (acam.w1_m, now {technology.acam.w1_m:g})"
+        )
+    if good[0] < 1:
+        ends.append(
+            f"g_min_s = {device.g_min_s:g} conducts less than the transistor leaks; raise it "
+            f"(above {device.g_min_s * first / acam.g[0]:.2g}) or narrow the transistor (acam.w1_m)"
+        )
+    return f"No simulation failed: {'; '.join(ends)} (--set KEY=VALUE)" if ends else ""
 
 
 def missing_points(parts: dict[str, Any]) -> list[str]:

@@ -69,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
     """Characterise and write the library."""
     from time import perf_counter
 
+    from behavioral.held_out import BAR_LSB, above_bar
     from behavioral.library import Library
     from circuits.corners import Corner, read_corners
     from circuits.parameters import load_parameters
@@ -106,6 +107,11 @@ def run(args: argparse.Namespace) -> int:
         sizes = library.acam.g.size, library.crossbar.g.size
         print("conductances of ACAM thresholds and cell table: {}, {}".format(*sizes))
     print(f"{out}: written in {perf_counter() - start:.1f} s, sha256 {library.sha256[:16]}...")
+    for name, error in above_bar(library.errors).items():
+        print(
+            f"note: {name} is off by {error:.2g} LSB rms at held-out points (bar: {BAR_LSB:g}); "
+            f"networks on this library deviate from its circuits by as much: nldpe inspect {out}"
+        )
     return 0
 
 

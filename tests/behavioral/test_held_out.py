@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from behavioral.held_out import errors
+from behavioral.held_out import above_bar, errors
 from behavioral.library import Library
 from tests.behavioral.standin import make_library
 
@@ -56,6 +56,15 @@ def test_what_is_not_finite_does_not_count(library):
     found = errors(library)
     assert found["acam_delay_lower_max_s"] < 1e-24
     assert not any(key.startswith("acam_delay_upper") for key in found)
+
+
+def test_tables_of_inference_above_the_bar_are_named():
+    found = {
+        "acam_lower_rms_lsb": 0.2,
+        "cell_current_rms_lsb": 0.05,
+        "acam_lower_static_rms_lsb": 9,
+    }
+    assert above_bar(found) == {"acam_lower": 0.2}
 
 
 def test_data_line_counts_in_codes(library):

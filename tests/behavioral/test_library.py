@@ -277,5 +277,25 @@ def test_incomplete_characterisation_is_refused(library, monkeypatch):
         Library.from_spice(library.device, library.technology)
 
 
+@pytest.mark.parametrize(
+    ("lost", "message"),
+    [(slice(6, None), r"g_max_s = 0.00015 conducts more .* lower it \(below 2.1e-06\)"),
+     (slice(0, 2), r"g_min_s = 1e-08 conducts less .* raise it \(above 1.7e-07\)")],
+)  # fmt: skip
+def test_conductances_without_a_threshold_are_told_from_failed_netlists(
+    lost, message, library, monkeypatch
+):
+    """A bound that no data line reaches: the simulator did its work, the device is the matter."""
+    upper = library.acam.upper_v.copy()
+    upper[lost] = np.nan
+    origin = dataclasses.replace(library.acam.provenance, failed=0)
+    holed = dataclasses.replace(library.acam, upper_v=upper, provenance=origin)
+    for name in ("acam", "crossbar", "readout"):
+        data = holed if name == "acam" else getattr(library, name)
+        monkeypatch.setattr(f"circuits.{name}.characterize", lambda *a, data=data, **k: data)
+    with pytest.raises(SimulationError, match=message):
+        Library.from_spice(library.device, library.technology)
+
+
 def _fail(*args):
     raise OSError("disk full")
