@@ -15,7 +15,7 @@ from scipy.stats import norm
 
 from behavioral.library import Library
 from behavioral.threads import one_blas_thread
-from behavioral.variation import acam_model, threshold_sigma, vary
+from behavioral.variation import acam_model, measured_sigma, vary
 from system.engine import AnalogOps, make_ops
 from system.hardware import Chip
 from system.networks import Network, load_network
@@ -147,7 +147,8 @@ def draw_mismatch(ax: Any, library: Library) -> None:
         share = np.concatenate([np.linspace(0.001, 0.04, 14), np.linspace(0.05, 0.95, 40)])
         share = np.unique(np.concatenate([share, 1 - share]))
         shift = np.quantile(cells, share)
-        sigma = float(threshold_sigma(acam, bound, acam.monte_carlo_g[middle])) * 1e3
+        at = np.argmin(np.abs(acam.mismatch_g - acam.monte_carlo_g[middle]))
+        sigma = float(measured_sigma(acam, bound)[0][at]) * 1e3  # of the cell: it alone is drawn
         ax.plot(shift, norm.ppf(share), ".", ms=3, color=colour, label=f"{bound}, ngspice")
         ax.plot(shift, shift / sigma, lw=0.8, color=colour, label=f"{bound}, {sigma:.1f} mV")
     g = acam.monte_carlo_g[middle] * 1e6
