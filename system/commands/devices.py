@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     fit.add_argument("data", metavar="DATA.csv")
     fit.add_argument("--out", required=True, metavar="FILE.toml", help="the card")
-    fit.add_argument("--plot", metavar="FILE.png", help="draw data and fitted laws")
+    fit.add_argument("--plot", metavar="FILE.png", help="data and fitted laws (default: FILE.png)")
     fit.add_argument("--name", help="of the device (default: that of the file)")
     fit.add_argument(
         "--base", default="ideal", metavar="NAME|FILE.toml",
@@ -178,7 +178,7 @@ def fit(args: argparse.Namespace) -> str:
     from system.commands.options import output_file, picture_file, write_text
 
     out = output_file(args.out, "--out")
-    plot = picture_file(args.plot, "--plot") if args.plot else None
+    plot = picture_file(args.plot or str(out.with_suffix(".png")), "--plot")
     base: Device = Device.from_toml(args.base)
     data = Measurements.from_csv(args.data)
     found = fit_device(data)
@@ -188,8 +188,5 @@ def fit(args: argparse.Namespace) -> str:
     )
     device = device_fit.to_device(found, base, args.name or out.stem, source)
     write_text(out, device_fit.to_toml(device, found, args.base))
-    lines = [device_fit.report(device, found), f"{out}: written"]
-    if plot:
-        device_fit.draw(data, found, device, plot)
-        lines.append(f"{plot}: drawn")
-    return "\n".join(lines)
+    device_fit.draw(data, found, device, plot)
+    return "\n".join([device_fit.report(device, found), f"{out}: written", f"{plot}: drawn"])

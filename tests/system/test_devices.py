@@ -88,7 +88,7 @@ def test_check_of_a_technology_opens_its_transistor_cards(tmp_path, capsys):
 def test_fit_writes_a_card_that_tells_its_source(table, tmp_path, capsys):
     """The data come from the TaOx card: sigma within 20 % where the card has both noises."""
     out, plot = tmp_path / "lot7.toml", tmp_path / "lot7.png"
-    assert main(["devices", "fit", str(table), "--out", str(out), "--plot", str(plot)]) == 0
+    assert main(["devices", "fit", str(table), "--out", str(out)]) == 0
     device = Device.from_toml(out)
     for law in (NoiseLaw.write, NoiseLaw.read):
         for g in (1e-7, 1e-6, 1e-4):
