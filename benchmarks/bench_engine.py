@@ -4,6 +4,7 @@ The job is a static search of half an ACAM cell, 381 points. All three get the s
 besides puts 40 of them into a netlist, as every characterisation does.
 """
 
+import os
 from itertools import count
 from time import perf_counter
 from typing import Any
@@ -48,7 +49,10 @@ def by_process() -> list[Any]:
 def by_pyspice() -> list[Any]:
     """Run every job through PySpice's circuit and simulator, in this process."""
     from PySpice.Spice.Netlist import Circuit
+    from PySpice.Spice.NgSpice.Shared import NgSpiceShared
 
+    # by itself it looks for the name that only development packages install
+    NgSpiceShared.LIBRARY_PATH = os.environ.get("NGSPICE_LIBRARY_PATH", "libngspice.so.0")
     found = []
     for job in SINGLE:
         text = job.netlist.partition("\n")[2].partition("\n.options")[0]
