@@ -63,8 +63,8 @@ def _describe_mismatch(library: "Library") -> list[str]:
     """Lines on the spread by mismatch; none where it was not measured."""
     acam, crossbar, readout = library.acam, library.crossbar, library.technology.readout
     lsb = (readout.v_dl_hi_v - readout.v_dl_lo_v) / 256
-    sense = "of the cell and of its sense amplifier" if acam.mismatch_sense_parts_v.size else ""
-    lines = ["", f"spread of the ACAM thresholds by mismatch, one sigma {sense} (LSB: 8 bits)"]
+    sense = "of the cell and of its sense amplifier " if acam.mismatch_sense_parts_v.size else ""
+    lines = ["", f"spread of the ACAM thresholds by mismatch, one sigma {sense}(LSB: 8 bits)"]
     for k, g in enumerate(acam.mismatch_g):
         texts = []
         for bound in ("lower", "upper"):
