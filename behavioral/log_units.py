@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -66,7 +68,7 @@ def unit_tables(
     total, rows = np.zeros((units, codes.shape[1]), np.int64), 0
     key = (*seed_path(seed), ord(name[0]))
     for i, wanted in enumerate(codes):
-        windows = Windows.from_levels(wanted, (0.0, 1.0), (0.0, 1.0), bits=bits, gray=gray)
+        windows = _windows(wanted.tobytes(), bits, gray)
         rows = max(rows, windows.rows)
         if acam is None:
             total += wanted
@@ -77,6 +79,13 @@ def unit_tables(
             gray=gray, columns=units, levels=wanted.size, keep_thresholds=False,
         ).table  # fmt: skip
     return total, rows
+
+
+@lru_cache(maxsize=128)
+def _windows(codes: bytes, bits: int, gray: bool) -> Windows:
+    """Return the windows of int64 codes: those of a kind of units are the same in every block."""
+    levels = np.frombuffer(codes, np.int64)
+    return Windows.from_levels(levels, (0.0, 1.0), (0.0, 1.0), bits=bits, gray=gray)
 
 
 def attenuations(codes: NDArray[np.int64], top: int, zero: int) -> NDArray[np.uint16]:
