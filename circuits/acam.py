@@ -271,8 +271,8 @@ class Thresholds:
         if new.size:
             static, status = self.bench.static(half, new)
             v, searched = _sense_thresholds(self.bench, half, new, static)
-            worst = np.maximum(status, searched)
-            static = self.bench.static(half, new, around=static)[0]
+            static, finer = self.bench.static(half, new, around=static)
+            worst = np.max([status, searched, finer], axis=0)
             for x, *found in zip(new.tolist(), static, v, worst, strict=True):
                 self._known[half, x] = (found[0], found[1], found[2])
         columns = zip(*(self._known[half, x] for x in g.tolist()), strict=True)

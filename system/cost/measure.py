@@ -35,6 +35,7 @@ from system.networks import Network
 from system.pieces import Pieces
 from system.product_levels import ceilings
 from system.quantization import Mapping
+from system.weights.acam_windows import is_windows
 
 Floats = NDArray[np.float64]
 
@@ -267,15 +268,22 @@ def program(
     weight, bias = ops.weights[name]
     if part and len(weight) > PART:
         chosen = np.linspace(0, len(weight) - 1, PART).astype(np.int64)
-        ranges = {**ranges, **_part_of_ranges(ranges, name, chosen)}
+        ranges = _part_of_ranges(ranges, name, chosen)
         weight, bias = weight[chosen], None if bias is None else bias[chosen]
     return AnalogLinear(name, weight, bias, ops.activations[name], ranges, hardware, chip)
 
 
 def _part_of_ranges(ranges: Ranges, name: str, chosen: NDArray[np.int64]) -> Ranges:
-    """Return what was calibrated per output for some of the outputs."""
-    keys = (f"{name}.{part}" for part in PER_OUTPUT)
-    return {key: ranges[key][..., chosen] for key in keys if key in ranges}
+    """Return what was calibrated, for some of the outputs of a layer.
+
+    Their arguments may end elsewhere than those of all outputs, which the windows of acam.h5 fit.
+    """
+    own = {f"{name}.{part}" for part in PER_OUTPUT}
+    return {
+        key: rows[..., chosen] if key in own else rows
+        for key, rows in ranges.items()
+        if not is_windows(key)
+    }
 
 
 class Meter:

@@ -64,8 +64,8 @@ def test_each_conductance_is_simulated_once(monkeypatch):
     class Bench:
         technology = TECHNOLOGY
 
-        def static(self, half, g):
-            seen.extend((half, x) for x in g)
+        def static(self, half, g, around=None):
+            seen.extend((half, x, around is None) for x in g)
             return np.zeros(len(g)), np.zeros(len(g), np.int8)
 
     def curve(bench, half, g, static):
@@ -75,7 +75,7 @@ def test_each_conductance_is_simulated_once(monkeypatch):
     known = acam.Thresholds(Bench())
     g = known.axis(DEVICE, 0.1)
     known.at("lower", g)
-    assert len(seen) == len(set(seen)) == 2 * len(g)
+    assert len(seen) == len(set(seen)) == 4 * len(g)  # two sweeps, the second around the first
     span = np.log(g[[0, -1]] / [0.2 * DEVICE.g_min_s, 1.1 * DEVICE.g_max_s])
     assert np.abs(span).max() < 1e-12
 
