@@ -123,24 +123,10 @@ class SearchBench:
             start, stop, step = -2 * V_STEP, 2 * V_STEP, V_FINE
         rest = np.zeros(len(g)) if around is None else np.nan_to_num(around)
         for part in parts:
-            cells = [
-                t.replace("#", str(k))
-                for k, (x, v) in enumerate(zip(g[part], rest[part], strict=True))
-                for t in self._held(half, x, None if around is None else v)
-            ]
-            vectors = tuple(f"i(vm{k})" for k in range(len(g[part])))
-            text = render(
-                "bench_threshold",
-                title=f"static-{half}",
-                models=self.models,
-                cells="\n".join(cells),
-                temperature=self.temperature,
-                save="v(dl) " + " ".join(vectors),
-                start=start,
-                stop=stop,
-                step=step,
-            )
-            jobs.append(Job(f"static-{half}", text, ("v(dl)", *vectors)))
+            points = zip(g[part], rest[part], strict=True)
+            cells = [self._held(half, x, None if around is None else v) for x, v in points]
+            vectors = ("v(dl)", *(f"i(vm{k})" for k in range(len(cells))))
+            jobs.append(self._sweep(f"static-{half}", cells, vectors, start, stop, step))
         volts, status = np.full(len(g), np.nan), np.full(len(g), 2, dtype=np.int8)
         for part, job, result in zip(parts, jobs, self.run(jobs), strict=True):
             if result.status < 2:
@@ -149,6 +135,30 @@ class SearchBench:
                 volts[part] = [self._crossing(v_dl, i) for i in currents] + rest[part]
                 status[part] = np.where(np.isnan(volts[part]), 2, result.status)
         return volts, status
+
+    def _sweep(
+        self,
+        title: str,
+        cells: list[list[str]],
+        vectors: tuple[str, ...],
+        start: float,
+        stop: float,
+        step: float,
+    ) -> Job:
+        """Return a sweep of the common data line; # in the lines of a cell is its number."""
+        lines = [t.replace("#", str(k)) for k, cell in enumerate(cells) for t in cell]
+        text = render(
+            "bench_threshold",
+            title=title,
+            models=self.models,
+            cells="\n".join(lines),
+            temperature=self.temperature,
+            save=" ".join(vectors),
+            start=start,
+            stop=stop,
+            step=step,
+        )
+        return Job(title, text, vectors)
 
     def _held(self, half: Half, g: float, rest: float | None) -> list[str]:
         """Return a half on the common data line, or on one of its own, some volts above."""
@@ -212,24 +222,10 @@ class SearchBench:
         jobs, parts = [], list(chunks(len(g), CELLS_PER_NETLIST))
         for part in parts:
             held = f"vm# ml# 0 {number(self.technology.vdd_v / 2)}"
-            cells = [
-                t.replace("#", str(k))
-                for k, x in enumerate(g[part])
-                for t in (*self._supplied(half, x, "dl"), held)
-            ]
-            vectors = tuple(f"i(v{s}{k})" for k in range(len(g[part])) for s in "slc")
-            text = render(
-                "bench_threshold",
-                title=f"power-{half}",
-                models=self.models,
-                cells="\n".join(cells),
-                temperature=self.temperature,
-                save=" ".join(vectors),
-                start=float(v_dl[0]),
-                stop=float(v_dl[-1] + step * 1e-3),  # so that rounding loses no point
-                step=step,
-            )
-            jobs.append(Job(f"power-{half}", text, vectors))
+            cells = [[*self._supplied(half, x, "dl"), held] for x in g[part]]
+            vectors = tuple(f"i(v{s}{k})" for k in range(len(cells)) for s in "slc")
+            stop = float(v_dl[-1] + step * 1e-3)  # so that rounding loses no point
+            jobs.append(self._sweep(f"power-{half}", cells, vectors, float(v_dl[0]), stop, step))
         watts = np.full((len(g), len(v_dl)), np.nan)
         for part, job, result in zip(parts, jobs, self.run(jobs), strict=True):
             if result.status < 2:
