@@ -6,14 +6,11 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-
 from circuits.errors import ParameterError
 from system.chat_template import ChatTemplate, Message
 from system.generation import Sampling, language_model, prompt_tokens, stream
 from system.models.ops import Cache, Ops
 from system.networks import Network
-from system.weights.checkpoint import Checkpoint
 
 
 class Chat:
@@ -95,24 +92,13 @@ def chat_template(network: Network) -> ChatTemplate:
     ParameterError
         It has none.
     """
-    checkpoint = network.checkpoint
-    if checkpoint.chat_template is None:
+    if network.checkpoint.chat_template is None:
         raise ParameterError(
             f"{network.name} has no chat template (chat_template.jinja or tokenizer_config.json of "
             "a directory, tokenizer.chat_template of a GGUF file); try: nldpe generate "
             f"{network.name}"
         )
-    return ChatTemplate(checkpoint.chat_template, _special_tokens(checkpoint))
-
-
-def _special_tokens(checkpoint: Checkpoint) -> dict[str, str]:
-    """Return the texts of the tokens that begin and end what the model reads."""
-    found = {}
-    for name in ("bos_token", "eos_token"):
-        first = np.atleast_1d(checkpoint.config.get(f"{name}_id") or [])[:1]
-        if checkpoint.tokenizer is not None and len(first):
-            found[name] = str(checkpoint.tokenizer.id_to_token(int(first[0])))
-    return found
+    return ChatTemplate.of(network.checkpoint)
 
 
 def to_dict(

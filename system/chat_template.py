@@ -13,11 +13,13 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal, NoReturn
 
+import numpy as np
 from jinja2 import Template, TemplateError
 from jinja2.exceptions import SecurityError, TemplateSyntaxError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from circuits.errors import CheckpointError, ParameterError
+from system.weights.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class ChatTemplate:
     ----------
     source : the Jinja text.
     special : names and texts of special tokens, such as {"bos_token": "<s>"}.
+    today : the date for templates that state one; None: that of the call.
 
     Raises
     ------
@@ -42,12 +45,17 @@ class ChatTemplate:
         The text is no Jinja template.
     """
 
-    def __init__(self, source: str, special: dict[str, str] | None = None):
+    def __init__(
+        self, source: str, special: dict[str, str] | None = None, today: datetime | None = None
+    ):
         environment = ImmutableSandboxedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
         )
         environment.filters["tojson"] = _to_json
-        environment.globals |= {"raise_exception": _refuse, "strftime_now": _now}
+        environment.globals |= {
+            "raise_exception": _refuse,
+            "strftime_now": lambda layout: (today or datetime.now()).strftime(layout),
+        }
         self._special = special or {}
         try:
             self._template: Template = environment.from_string(source)
@@ -56,6 +64,24 @@ class ChatTemplate:
                 f"the chat template is damaged in line {error.lineno}: {error.message}; "
                 "nldpe generate needs none"
             ) from error
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint, today: datetime | None = None) -> ChatTemplate:
+        """Compile a checkpoint's template; `today` as above.
+
+        Raises
+        ------
+        CheckpointError
+            It has none, or one that is no Jinja template.
+        """
+        if checkpoint.chat_template is None:
+            raise CheckpointError("the checkpoint has no chat template")
+        special = {}
+        for name in ("bos_token", "eos_token"):
+            first = np.atleast_1d(checkpoint.config.get(f"{name}_id") or [])[:1]
+            if checkpoint.tokenizer is not None and len(first):
+                special[name] = str(checkpoint.tokenizer.id_to_token(int(first[0])))
+        return cls(checkpoint.chat_template, special, today)
 
     def render(self, messages: Sequence[Message], answer: bool = True) -> str:
         """Return the text of a conversation.
@@ -88,7 +114,3 @@ def _to_json(value: Any, indent: int | None = None) -> str:
 
 def _refuse(message: str) -> NoReturn:
     raise TemplateError(message)
-
-
-def _now(layout: str) -> str:
-    return datetime.now().strftime(layout)

@@ -6,6 +6,7 @@ import difflib
 import fnmatch
 import logging
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -18,6 +19,7 @@ from circuits.errors import CheckpointError, ParameterError
 from system import evaluation
 from system.calibration import RANGE_CHOICES, TRIM_CHOICES, WINDOW_CHOICES, Ranges, calibrate
 from system.data import datasets, sentences, vision
+from system.data.conversations import conversations
 from system.models.bert import Bert
 from system.models.classifier import KINDS, Classifier
 from system.models.language import LanguageModel, TextModel
@@ -33,6 +35,7 @@ from system.weights.checkpoint import Checkpoint, load_checkpoint
 log = logging.getLogger(__name__)
 
 CALIBRATION_WINDOWS = 24
+CALIBRATION_DAY = datetime(2024, 7, 26)  # of templates that state a date: ranges must not move
 EXCERPT = 4000  # characters of a long text that are read for a window; English takes 1,100
 DEVELOPMENT_SHARE = 10  # one part in so many, the last, of a training text: for choosing settings
 
@@ -126,7 +129,32 @@ class Network:
         parts = excerpts(self._training_text()[0], CALIBRATION_WINDOWS, EXCERPT)
         count = CALIBRATION_WINDOWS // len(parts)
         found = [evaluation.text_windows(self.encode(part), count) for part in parts]
-        return np.concatenate(found)
+        return np.concatenate([*found, *self._conversations()])
+
+    def _conversations(self) -> list[NDArray[np.int64]]:
+        """Return conversations in the network's template, each (1, a window), -1 beyond its end.
+
+        A network whose template is missing or unusable has none.
+        """
+        from system.chat_template import ChatTemplate, Message
+
+        if self.checkpoint.chat_template is None:
+            return []
+        found = []
+        try:
+            template = ChatTemplate.of(self.checkpoint, today=CALIBRATION_DAY)
+            for said in conversations():
+                messages = [
+                    Message("assistant" if k % 2 else "user", text) for k, text in enumerate(said)
+                ]
+                tokens = self.encode(template.render(messages, answer=False))
+                window = np.full((1, evaluation.WINDOW + 1), -1)
+                window[0, : len(tokens)] = tokens[: window.size]
+                found.append(window)
+        except (CheckpointError, ParameterError) as problem:
+            log.warning("%s; ranges are measured on text alone.", problem)
+            return []
+        return found
 
     def development_samples(self, count: int) -> Samples:
         """Return samples for choosing settings: neither calibrated on nor scored at the end.
@@ -337,6 +365,11 @@ def _default_mapping(checkpoint: Checkpoint) -> dict[str, Any]:
     }
 
 
+def run_windows(model: LanguageModel, windows: NDArray[np.int64], ops: Ops) -> list[Any]:
+    """Return the logits of windows (n, tokens) but for each one's last; -1 is beyond its end."""
+    return [model.forward(w[w >= 0][None, :-1], ops) for w in windows]
+
+
 def measure_ranges(network: Network, tile_rows: int) -> Ranges:
     """Measure the ranges of a network's codes in float, on training data of its task.
 
@@ -358,7 +391,7 @@ def measure_ranges(network: Network, tile_rows: int) -> Ranges:
 
     def forward(ops: Ops) -> object:
         if isinstance(model, LanguageModel):
-            return [model.forward(w[None, :-1], ops) for w in inputs]
+            return run_windows(model, inputs, ops)
         return evaluation.outputs(model, ops, inputs)
 
     ranges = calibrate(model.tensors, forward, mapping, tile_rows)

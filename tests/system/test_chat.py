@@ -5,7 +5,9 @@ import json
 import shutil
 import sys
 from dataclasses import replace
+from datetime import datetime
 
+import numpy as np
 import pytest
 
 from behavioral.library import Library
@@ -13,11 +15,12 @@ from circuits.errors import CheckpointError, ParameterError
 from system.chat import Chat
 from system.chat_template import ChatTemplate, Message
 from system.commands.main import main
+from system.data.conversations import conversations
 from system.generation import Sampling, generate
 from system.hardware import Chip
 from system.inference import arithmetic
 from system.models.ops import FloatOps
-from system.networks import load_network, shipped
+from system.networks import load_network, run_windows, shipped
 from system.weights.checkpoint import load_checkpoint
 
 LLAMA = "llama-austen-float"
@@ -50,9 +53,13 @@ TALK = [
 ]
 
 
-def make_chat(ops=None, template=TEMPLATE, tokens=6, **options) -> Chat:
+def chat_network(template):
     network = load_network(LLAMA, tile_rows=None)
-    network = replace(network, checkpoint=replace(network.checkpoint, chat_template=template))
+    return replace(network, checkpoint=replace(network.checkpoint, chat_template=template))
+
+
+def make_chat(ops=None, template=TEMPLATE, tokens=6, **options) -> Chat:
+    network = chat_network(template)
     return Chat(network, ops or FloatOps(network.model.tensors), Sampling(tokens), **options)
 
 
@@ -92,6 +99,44 @@ def test_what_a_template_may_not_do_is_said(source, message):
 def test_a_damaged_template_is_named_with_its_line():
     with pytest.raises(CheckpointError, match="line 2: Unexpected end of template"):
         ChatTemplate("a\n{% for m in messages %}")
+
+
+def test_ranges_of_a_chat_model_are_measured_on_conversations_too():
+    """After the windows of the training text, which are those of the model without a template."""
+    text = load_network(LLAMA, tile_rows=None).calibration_inputs()
+    found = chat_network(TEMPLATE).calibration_inputs()
+    assert np.array_equal(found[: len(text)], text)
+    talk = found[len(text) :]
+    assert len(talk) == len(conversations()) == 24
+    first = chat_network(TEMPLATE).decode(talk[0][talk[0] >= 0])
+    assert first.startswith("user: " + conversations()[0][0][:100])
+
+
+def test_a_short_conversation_is_filled_up_and_the_filling_never_run(monkeypatch):
+    monkeypatch.setattr("system.networks.conversations", lambda: [["Hello?", "Yes."]])
+    network = chat_network(TEMPLATE)
+    last = network.calibration_inputs()[-1]
+    assert (last[:8] >= 0).all()
+    assert (last[-200:] == -1).all()
+    seen = []
+    monkeypatch.setattr(type(network.model), "forward", lambda self, ids, ops: seen.append(ids))
+    run_windows(network.model, last[None], None)
+    assert seen[0].shape == (1, np.sum(last >= 0) - 1)
+
+
+def test_a_template_that_cannot_be_used_leaves_the_text(caplog):
+    network = chat_network("{{ raise_exception('roles must alternate') }}")
+    assert len(network.calibration_inputs()) == len(
+        load_network(LLAMA, tile_rows=None).calibration_inputs()
+    )
+    assert "roles must alternate" in caplog.text
+
+
+def test_a_template_that_states_the_date_gives_the_same_ranges_every_day():
+    template = "{{ strftime_now('%d %b %Y') }}"
+    assert ChatTemplate(template, today=datetime(2024, 7, 26)).render([]) == "26 Jul 2024"
+    last = chat_network(template + "{{ messages[0].content }}").calibration_inputs()[-1]
+    assert "26 Jul 2024" in chat_network(template).decode(last[last >= 0])
 
 
 def test_a_second_turn_runs_new_tokens_only_and_answers_as_the_whole_text_would():

@@ -1,0 +1,98 @@
+"""Let a chat model write both sides of conversations, on which ranges are calibrated.
+
+    python -m benchmarks.write_conversations --out system/data/conversations.json
+
+From the opening of its own template a chat model goes on with a question, an answer, the next
+question (Xu et al., "Magpie", arXiv 2406.08464): text of the kind it will see, without data. Tokens
+are drawn from float32's probabilities. The file ships, because on another processor a draw may fall
+on another token.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from behavioral.threads import one_blas_thread
+from circuits.errors import NldpeError
+from circuits.files import write_bytes
+from system.chat import chat_template
+from system.chat_template import Message
+from system.evaluation import WINDOW
+from system.generation import language_model
+from system.models.ops import FloatOps
+from system.networks import Network, load_network
+
+MARK = "@"
+
+
+def draw(
+    network: Network, prompt: NDArray[np.int64], count: int, temperature: float, seed: int
+) -> NDArray[np.int64]:
+    """Return (count, tokens) what a model says after a prompt, beyond the length of a window."""
+    model, ops = language_model(network), FloatOps(network.model.tensors)
+    rng, cache = np.random.default_rng(seed), ops.new_cache()
+    ids = said = np.tile(prompt, (count, 1))
+    for _ in tqdm(range(WINDOW + 32 - len(prompt)), unit="token", disable=None):
+        logits = model.forward(ids, ops, cache, last_only=True)[:, -1].astype(np.float64)
+        ids = np.argmax(logits / temperature + rng.gumbel(size=logits.shape), axis=1)[:, None]
+        said = np.concatenate([said, ids], axis=1)
+    return said
+
+
+def turns(text: str, around: list[str]) -> list[Message]:
+    """Cut a text into messages; `around` holds what the template puts before, between, after."""
+    before, middle, after = around
+    messages, role = [], "user"
+    rest = text.removeprefix(before)
+    while rest:
+        content, _, rest = rest.partition(middle if role == "user" else after)
+        messages.append(Message(role, content))  # type: ignore[arg-type]
+        role = "assistant" if role == "user" else "user"
+    return messages
+
+
+def main() -> None:
+    """Read the command line, write the file."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--count", type=int, default=24)
+    parser.add_argument("--temperature", type=float, default=0.8)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    network = load_network(given.model, tile_rows=None)
+    template = chat_template(network)
+    whole = template.render([Message(r, MARK) for r in ("user", "assistant", "user")], answer=False)
+    around = whole.split(MARK)[:3]
+    with one_blas_thread():
+        said = draw(
+            network, network.encode(around[0]), 2 * given.count, given.temperature, given.seed
+        )
+    tokenizer = network.checkpoint.tokenizer
+    assert tokenizer is not None
+    found = []
+    for ids in said:
+        text = tokenizer.decode(ids.tolist(), skip_special_tokens=False)
+        messages = turns(text, around)
+        clean = all(m.content.strip() and "<|" not in m.content for m in messages)
+        if clean and len(messages) > 1:
+            found.append([m.content for m in messages])
+    text = json.dumps(found[: given.count], ensure_ascii=False, indent=1)
+    write_bytes(given.out, (text + "\n").encode())
+    print(
+        f"{given.out}: {len(found)} of {len(said)} conversations have two sides and no stray marks"
+    )
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except NldpeError as error:
+        sys.exit(f"error: {error}")
