@@ -71,12 +71,12 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, down: Tensor, up: Tensor, old: Pair,
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, down: Tensor, up: Tensor, old: Pair,
         layer: AnalogLinear,
     ) -> Tensor:  # fmt: skip
         """Run the layer as inference does; x (n, in), weight (out, in), down (r, in), up (out, r).
 
-        `old` is the pair that the chip was programmed with.
+        `old` is the pair that the chip was programmed with; weight and bias (out,) stay.
         """
         out = torch.from_numpy(layer.forward(x.numpy()))
         change = (x @ down.T) @ up.T - (x @ old[0].T) @ old[1].T
@@ -85,7 +85,7 @@ class _Linear(torch.autograd.Function):
             out += change
         else:
             function = networks.ACTIVATIONS[activation]
-            before = x @ weight.T + (x @ old[0].T) @ old[1].T
+            before = x @ weight.T + bias + (x @ old[0].T) @ old[1].T
             z = before + change
             out += function(z) - function(before)
         ctx.save_for_backward(x, weight, down, up, z)
@@ -105,7 +105,7 @@ class _Linear(torch.autograd.Function):
             drive = drive / torch.from_numpy(spec.smoothing)
         low, high = (spec.codes.scale * (c - spec.codes.zero) for c in (0, spec.codes.top))
         g_x = (g @ weight + inner @ down) * ((drive >= low) & (drive <= high))
-        return g_x, None, inner.T @ x, g.T @ (x @ down.T), None, None
+        return g_x, None, None, inner.T @ x, g.T @ (x @ down.T), None, None
 
 
 class AdaptedOps(naf.NoisyOps):
@@ -118,28 +118,31 @@ class AdaptedOps(naf.NoisyOps):
     def linear(
         self, name: str, x: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation
     ) -> Tensor:
-        """Return f(x (W + up down)^T) from crossbars and ACAM units."""
+        """Return f(x (W + up down)^T + b) from crossbars and ACAM units."""
         layer = self.analog.layer(name, activation)
+        shift = torch.zeros(len(weight)) if bias is None else bias
         empty = (x.new_zeros((0, weight.shape[1])), x.new_zeros((len(weight), 0)))
         pair, old = self._pairs.get(name, empty), self._old.get(name, empty)
         out: Tensor = _Linear.apply(  # type: ignore[no-untyped-call]
-            x.reshape(-1, x.shape[-1]), weight, *pair, old, layer
+            x.reshape(-1, x.shape[-1]), weight, shift, *pair, old, layer
         )
         return out.reshape(*x.shape[:-1], -1)
 
 
-def initial_pairs(network: Network, rank: int, seed: int) -> dict[str, Pair]:
+def initial_pairs(
+    network: Network, rank: int, seed: int, targets: tuple[str, ...] = TARGETS
+) -> dict[str, Pair]:
     """Return pairs that change nothing yet: `up` is zero, `down` has rows of norm about 1."""
     generator = torch.Generator().manual_seed(seed)
     pairs = {}
     for name, weight in network.model.tensors.items():
         layer = name.removesuffix(".weight")
-        if layer.endswith(TARGETS):
+        if layer.endswith(targets):
             out, inputs = weight.shape
             down = torch.randn((rank, inputs), generator=generator) * inputs**-0.5
             pairs[layer] = (down.requires_grad_(), torch.zeros((out, rank)).requires_grad_())
     if not pairs:
-        raise ParameterError(f"{network.name} has no layer called {', '.join(TARGETS)}")
+        raise ParameterError(f"{network.name} has no layer called {', '.join(targets)}")
     return pairs
 
 

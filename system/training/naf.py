@@ -246,9 +246,12 @@ class ChipMaker:
             if step % self._remeasure == 0:
                 self.ranges = self._measure(self._programmed)
         if self._ops is None:
-            chip = Chip(self._seed, 1_000_000 + step // self._refresh)
-            self._ops = NoisyOps(AnalogOps(self._programmed, self.ranges, self.hardware, chip))
+            self._ops = self._program(Chip(self._seed, 1_000_000 + step // self._refresh))
         return self._ops
+
+    def _program(self, chip: Chip) -> NoisyOps:
+        """Program the weights as they were when the chip's turn began."""
+        return NoisyOps(AnalogOps(self._programmed, self.ranges, self.hardware, chip))
 
     def state_dict(self) -> State:
         """Return the ranges, and the weights that the chip in use was programmed with."""

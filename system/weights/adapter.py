@@ -3,6 +3,7 @@
 A directory holds config.json with "base", the network whose weights are changed, and
 adapter.safetensors with `NAME.down` (rank, in) and `NAME.up` (out, rank) for a layer NAME: its
 weight becomes W + up @ down (LoRA, Hu et al., arXiv:2106.09685, section 4.1; no scaling factor).
+Tensors of other names stand beside the base's or in their place: a classifier on an encoder.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from safetensors.numpy import load_file, save_file
 
 from circuits.errors import CheckpointError
 from system.inputs import note
-from system.weights.checkpoint import Checkpoint, read_json
+from system.weights.checkpoint import Checkpoint, check_tensors, expected_shapes, read_json
 
 Array = NDArray[np.float32]
 Pairs = dict[str, tuple[Array, Array]]
+_SIDES = (".down", ".up")
 
 WEIGHTS = "adapter.safetensors"
 
@@ -33,8 +35,8 @@ def is_adapter(path: Path) -> bool:
     return (path / WEIGHTS).is_file()
 
 
-def load_adapter(path: Path) -> tuple[dict[str, Any], Pairs]:
-    """Return config.json and the pairs (down, up) of every layer, in float32.
+def load_adapter(path: Path) -> tuple[dict[str, Any], Pairs, dict[str, Array]]:
+    """Return config.json, the pairs (down, up) of every layer and the whole tensors, in float32.
 
     Raises
     ------
@@ -50,8 +52,8 @@ def load_adapter(path: Path) -> tuple[dict[str, Any], Pairs]:
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"cannot read {path / WEIGHTS}: {error}") from error
     pairs: Pairs = {}
-    for name in sorted({key.rpartition(".")[0] for key in stored}):
-        parts = [stored.get(f"{name}.{side}") for side in ("down", "up")]
+    for name in sorted({key.rpartition(".")[0] for key in stored if key.endswith(_SIDES)}):
+        parts = [stored.get(name + side) for side in _SIDES]
         down, up = parts
         if down is None or up is None or down.ndim != 2 or up.ndim != 2 or len(down) != up.shape[1]:
             shapes = [None if part is None else part.shape for part in parts]
@@ -60,17 +62,23 @@ def load_adapter(path: Path) -> tuple[dict[str, Any], Pairs]:
                 f"{shapes[1]}, wanted (rank, in) and (out, rank)"
             )
         pairs[name] = (down.astype(np.float32), up.astype(np.float32))
-    return config, pairs
+    whole = {k: v.astype(np.float32) for k, v in stored.items() if not k.endswith(_SIDES)}
+    return config, pairs, whole
 
 
 def save_adapter(
-    path: Path, config: Mapping[str, Any], pairs: Pairs, provenance: Mapping[str, Any]
-) -> None:
+    path: Path, config: Mapping[str, Any], pairs: Pairs, provenance: Mapping[str, Any],
+    whole: Mapping[str, Array] | None = None,
+) -> None:  # fmt: skip
     """Write an adapter's directory, in half precision, whole or not at all."""
-    stored = {
-        f"{name}.{side}": np.ascontiguousarray(part, np.float16)
+    parts = {
+        name + side: part
         for name, pair in pairs.items()
-        for side, part in zip(("down", "up"), pair, strict=True)
+        for side, part in zip(_SIDES, pair, strict=True)
+    }
+    stored = {
+        name: np.ascontiguousarray(part, np.float16)
+        for name, part in {**parts, **(whole or {})}.items()
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as scratch:
@@ -86,7 +94,7 @@ def save_adapter(
 
 
 def merge(base: Checkpoint, path: Path) -> Checkpoint:
-    """Return the base with an adapter's pairs added to its weights.
+    """Return the base with an adapter's pairs added to its weights, and its whole tensors.
 
     Ranges that the base holds stay: training ran on them.
 
@@ -95,7 +103,7 @@ def merge(base: Checkpoint, path: Path) -> Checkpoint:
     CheckpointError
         As `load_adapter`, or the adapter does not fit the base.
     """
-    config, pairs = load_adapter(path)
+    config, pairs, whole = load_adapter(path)
     tensors = dict(base.tensors)
     for name, (down, up) in pairs.items():
         weight = tensors.get(f"{name}.weight")
@@ -108,8 +116,10 @@ def merge(base: Checkpoint, path: Path) -> Checkpoint:
         if not (np.isfinite(down).all() and np.isfinite(up).all()):
             raise CheckpointError(f"{path / WEIGHTS}: infinite or NaN values in {name}")
         tensors[f"{name}.weight"] = weight + up @ down
+    config = base.config | config
+    tensors = check_tensors(tensors | whole, expected_shapes(config), str(path / WEIGHTS))
     extra = {file.stem: read_json(file) for file in path.glob("*.json") if file.stem != "config"}
     return Checkpoint(
-        base.config | config, tensors, base.analog, extra, base.tokenizer, base.chat_template,
+        config, tensors, base.analog, extra, base.tokenizer, base.chat_template,
         base.windows_step,
     )  # fmt: skip

@@ -31,11 +31,12 @@ LAYER = "model.layers.1.mlp.down_proj"
 
 @pytest.fixture
 def place(tmp_path):
-    """Write an adapter of one layer."""
+    """Write an adapter of one layer and one whole tensor."""
     rng = np.random.default_rng(0)
     pair = rng.normal(size=(8, 384)).astype(np.float32), rng.normal(size=(128, 8)).astype("f4")
     config = {"model_type": "llama", "base": LLAMA, "adapter": {"rank": 8}}
-    save_adapter(tmp_path / "a", config, {LAYER: pair}, {"seed": 5})
+    whole = {"model.norm.weight": np.full(128, 0.5, np.float32)}
+    save_adapter(tmp_path / "a", config, {LAYER: pair}, {"seed": 5}, whole)
     return tmp_path / "a"
 
 
@@ -45,6 +46,7 @@ def test_an_adapter_is_merged_into_its_base(place):
     change = stored[f"{LAYER}.up"].astype("f4") @ stored[f"{LAYER}.down"].astype("f4")
     for name, weight in base.model.tensors.items():
         wanted = weight + change if name == f"{LAYER}.weight" else weight
+        wanted = np.full(128, 0.5) if name == "model.norm.weight" else wanted
         np.testing.assert_array_equal(network.model.tensors[name], wanted)
         np.testing.assert_array_equal(published_tensors(network)[name], weight)
     assert network.checkpoint.extra["provenance"] == {"seed": 5}
@@ -52,7 +54,9 @@ def test_an_adapter_is_merged_into_its_base(place):
     assert network.decode(network.encode("She was glad.")) == "She was glad."
 
 
-@pytest.mark.parametrize("damage", ["side", "rank", "layer", "shape", "nan", "cut", "base", "none"])
+@pytest.mark.parametrize(
+    "damage", ["side", "rank", "layer", "shape", "nan", "cut", "base", "none", "whole", "unknown"]
+)
 def test_a_damaged_adapter_is_refused(damage, place):
     stored, config = load_file(place / WEIGHTS), json.loads((place / "config.json").read_text())
     if damage == "side":
@@ -65,6 +69,10 @@ def test_a_damaged_adapter_is_refused(damage, place):
         stored[f"{LAYER}.up"] = stored[f"{LAYER}.up"][:9].copy()
     if damage == "nan":
         stored[f"{LAYER}.up"][0] = np.nan
+    if damage == "whole":
+        stored["model.norm.weight"] = stored["model.norm.weight"][:9].copy()
+    if damage == "unknown":
+        stored["classifier.weight"] = stored["model.norm.weight"]
     save_file(stored, place / WEIGHTS)
     if damage == "cut":
         (place / WEIGHTS).write_bytes(b"\x08\0\0")
@@ -82,15 +90,16 @@ def library(quick_library):
 
 
 @pytest.mark.ngspice
-@pytest.mark.parametrize("activation", [None, "silu"])
+@pytest.mark.parametrize("activation", [None, "silu", "gelu"])
 def test_what_changed_since_programming_is_added_exactly(activation, library):
-    """A chip of W and the pair's change beside it, against torch's autograd of f(x (W + ud)^T)."""
+    """A chip of W, b and the pair's change beside it, against autograd of f(x (W + ud)^T + b)."""
     rng = np.random.default_rng(1)
-    x, weight, down, up = (
-        rng.normal(size=shape).astype(np.float32) * size
-        for shape, size in (((40, 60), 1.0), ((20, 60), 0.1), ((4, 60), 0.1), ((20, 4), 0.3))
+    shapes = (((40, 60), 1.0), ((20, 60), 0.1), ((4, 60), 0.1), ((20, 4), 0.3), ((20,), 0.5))
+    x, weight, down, up, bias = (
+        rng.normal(size=shape).astype(np.float32) * size for shape, size in shapes
     )
-    tensors, mapping = {"l.weight": weight}, Mapping(output_range="column", output_margin=1.0)
+    tensors = {"l.weight": weight, "l.bias": bias}
+    mapping = Mapping(output_range="column", output_margin=1.0)
     wide = np.concatenate([2 * x, -2 * x])  # nothing that is tested saturates
     ranges = calibrate(tensors, lambda ops: ops.linear("l", wide, activation), mapping, 256)
     analog = AnalogOps(tensors, ranges, Hardware(library, mapping), Chip(noise="none"))
@@ -100,11 +109,12 @@ def test_what_changed_since_programming_is_added_exactly(activation, library):
         leaves = [torch.tensor(a).requires_grad_() for a in (x, down, up)]
         if ops:
             adapted = AdaptedOps(analog, {"l": (leaves[1], leaves[2])}, {"l": old})
-            out = adapted.linear("l", leaves[0], torch.tensor(weight), None, activation)
+            given = (torch.tensor(weight), torch.tensor(bias))
+            out = adapted.linear("l", leaves[0], *given, activation)
             plain = adapted.analog.linear("l", x, activation)
         else:
             merged = torch.tensor(weight) + leaves[2] @ leaves[1]
-            out = networks.ACTIVATIONS[activation](leaves[0] @ merged.T)
+            out = networks.ACTIVATIONS[activation](leaves[0] @ merged.T + torch.tensor(bias))
         torch.manual_seed(0)
         (out * torch.randn(out.shape)).sum().backward()
         results += [out.detach(), *(leaf.grad for leaf in leaves)]
