@@ -12,13 +12,20 @@ from numpy.typing import ArrayLike, NDArray
 
 from behavioral.acam import AcamModel, Seed
 from behavioral.kernels import products as kernels
-from behavioral.log_units import attenuations, exp_codes, log_codes, signed, unit_tables
+from behavioral.log_units import (
+    Placed,
+    ProductFunctions,
+    as_exact,
+    attenuations,
+    signed,
+    unit_tables,
+)
+from behavioral.noise import seed_path
 from circuits.errors import ParameterError
 
 SingleArray = NDArray[np.float32]
 CodeArray = NDArray[np.uint16]
 
-_MOST_LOGS = 1 << 12  # log codes: packed sums of two have 16 bits
 _SERIAL_BELOW = 1 << 16  # look-ups that one thread finishes before others would wake up
 
 
@@ -115,6 +122,7 @@ class ProductModel:
         copies: int = 1,
         log_copies: int | None = None,
         finer: int = 1,
+        placed: Placed = as_exact,
     ) -> ProductModel:
         """Program the log and exp units of one core.
 
@@ -143,6 +151,8 @@ class ProductModel:
             So many times finer than one unit's code is what is left of the mean of log codes, by
             staggered places too: a divisor of `log_copies`. DACs of exp units have as many more
             levels.
+        placed : Placed
+            Puts windows tuned for noise in the place of exact ones.
 
         Raises
         ------
@@ -151,39 +161,24 @@ class ProductModel:
             codes that are finer than the copies allow, or of more than 12 bits.
         """
         in_bits, out_bits = in_bits or bits, out_bits or bits
-        for value in (bits, in_bits, out_bits):
-            if not 2 <= value <= 12:
-                raise ParameterError(f"{value} bits: products take 2 to 12 bits")
         log_copies = copies if log_copies is None else log_copies
-        if min(units, copies, log_copies) < 1:
-            raise ParameterError(
-                f"{units} units, {copies} copies, {log_copies} of log units: a core has at least"
-                " one of each"
-            )
-        if finer < 1 or log_copies % finer or finer << bits > _MOST_LOGS:
-            raise ParameterError(
-                f"log codes {finer} times finer than {bits} bits, of {log_copies} copies;"
-                f" permitted: a divisor of the copies, and {_MOST_LOGS} log codes in all"
-            )
-        steps = steps_per_octave or max(int((2**bits - 2) / math.log2(2**in_bits - 1)), 1)
-        delta = math.log(2.0) / (steps * finer)
-        finest = copies * (2**out_bits - 1)
-        reach = exp_range if exp_range is not None else math.log(2 * finest) + delta
-        if not delta < reach < math.inf:
-            raise ParameterError(f"exp_range = {reach:g} neper must exceed one step, {delta:g}")
-        last = math.ceil(reach / delta)
-        wanted_logs = log_codes(in_bits, bits, finer * delta, finer)[:, ::-1]
-        wanted_logs = np.tile(wanted_logs, (log_copies // finer, 1))
-        wanted_exps = exp_codes(out_bits, np.arange(last, -1, -1) * delta, copies)
-        found, log_rows = unit_tables(acam, wanted_logs, bits, gray, units, seed, "log", noise)
-        sums, exp_rows = unit_tables(acam, wanted_exps, out_bits, gray, units, seed, "exp", noise)
+        functions = ProductFunctions.of(
+            bits, in_bits, out_bits, steps_per_octave=steps_per_octave, exp_range=exp_range,
+            copies=copies, log_copies=log_copies, finer=finer,
+        )  # fmt: skip
+        if units < 1:
+            raise ParameterError(f"{units} units: a core has at least one")
+        (found, log_rows), (sums, exp_rows) = (
+            unit_tables(acam, function, gray, units, (*seed_path(seed), ord(kind)), noise, placed)
+            for kind, function in (("l", functions.log), ("e", functions.exp))
+        )
         section = _section(bits, finer)
         zero = section // 2 - 1
         mean = (found * finer + log_copies // 2) // log_copies
         logs = attenuations(mean, finer * (2**bits - 1), zero)
         exps = signed(sums[:, ::-1], section, zero)
         rows = log_rows, exp_rows
-        return cls(bits, in_bits, out_bits, delta, logs, exps, rows, copies, finer)
+        return cls(bits, in_bits, out_bits, functions.delta, logs, exps, rows, copies, finer)
 
     @property
     def full(self) -> int:

@@ -24,6 +24,8 @@ TRIM_CHOICES = ("output_trim", "trim_inputs")  # and these, if chips are trimmed
 # Those that move windows: fine-tuned ones fit no others.
 WINDOW_CHOICES = (
     *RANGE_CHOICES, "output_bits", "output_margin", "flat_margin", "output_lift", "line_start",
+    "output_fine", "output_copies", "input_bits", "product_copies", "product_log_copies",
+    "product_finer",
 )  # fmt: skip
 
 

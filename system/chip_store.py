@@ -18,6 +18,7 @@ from system.quantization import Float
 # Modules beside those of `behavioral` that decide what is programmed.
 PROGRAMS = (
     "calibration", "conversion", "hardware", "layer_spec", "layer_state", "linear", "quantization",
+    "weights/acam_windows",
 )  # fmt: skip
 
 

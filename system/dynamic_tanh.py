@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping as Table
+from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from behavioral.acam import AcamModel, Seed
-from behavioral.log_units import unit_tables
+from behavioral.log_units import LevelFunction, unit_tables
+from behavioral.noise import seed_path
 from system.calibration import Ranges, peaks
 from system.layer_spec import FLAT_ABOVE
 from system.models.ops import Array
 from system.quantization import InputCodes, Mapping
+from system.weights.acam_windows import place_tuned
 
 UNITS = 256  # ACAM units of a core; channel j goes through unit j modulo these
 
 
 class TanhUnits:
     """ACAM units that give tanh(alpha x) at the levels of a DAC; the rest is digital.
+
+    `function` is what they give there.
 
     The DAC reaches as far as calibration saw inputs, at most to where tanh is flat.
 
@@ -50,18 +56,24 @@ class TanhUnits:
         most = np.abs(values).max()
         wanted = np.floor((values / most + 1.0) / 2.0 * top + 0.5).astype(np.int64)
         copies = mapping.output_copies if noise else 1  # without noise they are equal
+        self.function = LevelFunction(
+            f"{name}.acam.tanh", wanted[None], mapping.output_bits, copies
+        )
         found, _ = unit_tables(
-            acam, np.tile(wanted, (copies, 1)), mapping.output_bits, True, UNITS, seed, "tanh",
-            noise,
+            acam, self.function, True, UNITS, (*seed_path(seed), ord("t")), noise,
+            partial(place_tuned, ranges),
         )  # fmt: skip
         values = most * (2.0 * found / (copies * top) - 1.0)
         self._values = np.asarray(values, np.float32)
 
-    def forward(self, x: Array) -> Array:
-        """Return weight tanh(alpha x) + bias for x (..., channels)."""
+    def levels(self, x: Array) -> NDArray[np.int64]:
+        """Return the DAC levels of inputs."""
         codes = self._codes
         steps = np.floor(x / np.float32(codes.scale) + np.float32(codes.zero + 0.5))
-        level = np.clip(steps, 0, codes.top).astype(np.int64)
+        return np.asarray(np.clip(steps, 0, codes.top), np.int64)
+
+    def forward(self, x: Array) -> Array:
+        """Return weight tanh(alpha x) + bias for x (..., channels)."""
         units = np.arange(x.shape[-1]) % len(self._values)
-        out: Array = self._weight * self._values[units, level] + self._bias
+        out: Array = self._weight * self._values[units, self.levels(x)] + self._bias
         return out

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import ChainMap
 from collections.abc import Callable, MutableMapping
 from collections.abc import Mapping as Table
+from functools import partial
 from typing import cast
 
 import numpy as np
@@ -29,6 +30,7 @@ from system.models.ops import Activation, Array, Cache, FloatOps, Mask, Ops
 from system.models.patches import Convolution
 from system.networks import Network
 from system.quantization import Mapping
+from system.weights.acam_windows import place_tuned
 
 MODES = ("float", "quantized", "ideal-analog", "noisy")
 
@@ -247,6 +249,7 @@ class AnalogOps:
                 copies=mapping.product_copies,
                 log_copies=mapping.log_copies,
                 finer=mapping.finer,
+                placed=partial(place_tuned, self._ranges),
             )
         return self._products[name]
 

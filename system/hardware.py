@@ -59,6 +59,8 @@ class Hardware:
         Points of each ACAM column's step table. Noisy thresholds stand in any order, so a code may
         jump far within a cell: 4096 points leave 0.3 % of codes more than one off, 16384 under
         0.1 %.
+    one_copy : bool
+        Program one of the units in parallel on every data line, where it stands for all.
     """
 
     def __init__(
@@ -67,8 +69,9 @@ class Hardware:
         mapping: Mapping,
         keep_devices: bool = False,
         cells: int = MOST_CELLS,
+        one_copy: bool = False,
     ):
-        self.cells = cells
+        self.cells, self.one_copy = cells, one_copy
         self.library = library
         self.crossbar = CrossbarModel(library)
         self.acam = acam_model(library, mapping.spare_rows)

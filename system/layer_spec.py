@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from scipy.special import erf, expit
 
 from behavioral.windows import Windows
-from circuits.errors import CheckpointError
 from system.calibration import Ranges, need, tiles
 from system.models.ops import GELU_CUBE, GELU_SLOPE, Activation
 from system.quantization import (
@@ -24,6 +23,7 @@ from system.quantization import (
     smoothing_factors,
     widen,
 )
+from system.weights.acam_windows import place_tuned
 
 FUNCTIONS: dict[Activation, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
     None: lambda z: z,
@@ -50,7 +50,7 @@ FLAT_ABOVE = {"relu6": 6.0, "sigmoid": 8.0, "tanh": 4.0}
 
 
 Ends = tuple[Float, Float]
-IDENTITY = "acam.identity"  # key of the windows that units without a function share
+IDENTITY = "acam.identity"  # keys of the windows that units without a function share
 
 
 @dataclass(frozen=True)
@@ -140,33 +140,17 @@ class LayerSpec:
                 (float(self.out_lo[0]), float(top)),
                 bits=bits,
             )
-            key = f"{self.name}.acam.{i}"
-            found.append(Placement(key, of, self._tuned(key, exact), line[of], z_hi[of]))
+            key = f"{self.name}.acam.{i}" if self.inside is None else f"{self.name}.acam.fine.{i}"
+            tuned = place_tuned(self.tuned, key, exact)
+            found.append(Placement(key, of, tuned, line[of], z_hi[of]))
         return found
 
-    def identity(self, bits: int) -> Placement:
+    def identity(self, mapping: Mapping) -> Placement:
         """Return the windows of units that hand on the code of the data line."""
-        exact = _identity_windows(bits)
+        key = f"{IDENTITY}.{mapping.output_bits}x{mapping.output_copies}"
+        windows = place_tuned(self.tuned, key, _identity_windows(mapping.output_bits))
         ends = np.array([-self.start / (1.0 - self.start)]), np.array([1.0])
-        columns = np.arange(len(self.gain))
-        return Placement(IDENTITY, columns, self._tuned(IDENTITY, exact), *ends)
-
-    def _tuned(self, key: str, exact: Windows) -> Windows:
-        """Return the windows as fine-tuned, if they are; they must be of the same function."""
-        rows = self.tuned.get(key)
-        if rows is None:
-            return exact
-        ends = np.array([*exact.x_range, *exact.y_range])
-        kept = self.tuned.get(f"{key}.range", np.full(4, np.nan))
-        slack = 1e-3 * np.repeat([np.ptp(exact.x_range), np.ptp(exact.y_range)], 2)
-        same = rows.shape == (3, exact.rows) and np.array_equal(rows[2], exact.bit)
-        if not same or not (np.abs(kept - ends) <= slack).all():
-            raise CheckpointError(
-                f"the windows {key} of acam.h5 are {rows.shape[-1]} rows for arguments and values"
-                f" from {kept.tolist()}; the layer has {exact.rows} rows for {ends.tolist()}: tune"
-                " them again (nldpe finetune MODEL --steps acam) or remove acam.h5"
-            )
-        return replace(exact, lo=rows[0], hi=rows[1])
+        return Placement(key, np.arange(len(self.gain)), windows, *ends)
 
 
 @cache
@@ -268,9 +252,7 @@ def _fine_range(spec: LayerSpec, ranges: Ranges, mapping: Mapping) -> LayerSpec 
     elif mapping.output_range == "layer":
         out_lo, out_hi = np.full_like(out_lo, out_lo.min()), np.full_like(out_hi, out_hi.max())
     y_lo = y_lo - np.float32(spec.start / (1.0 - spec.start)) * (y_hi - y_lo)
-    return replace(
-        spec, y_lo=y_lo, y_hi=y_hi, out_lo=out_lo, out_hi=out_hi, inside=inside, tuned={}
-    )
+    return replace(spec, y_lo=y_lo, y_hi=y_hi, out_lo=out_lo, out_hi=out_hi, inside=inside)
 
 
 def _tops(top: NDArray[np.float64], low: Float, high: Float) -> Float:

@@ -201,7 +201,7 @@ class AnalogLinear:
         return self._program_windows(*_gather(placed, group), part, flat)
 
     def _program_identity(self, part: int) -> AcamUnit:
-        place = self.spec.identity(self.mapping.output_bits)
+        place = self.spec.identity(self.mapping)
         return self._program_windows(place.windows.bit, *place.on_data_line(), part)
 
     def _program_windows(
@@ -222,7 +222,8 @@ class AnalogLinear:
             floor=self.spec.start,
             keep_thresholds=self.hardware.keep_devices,
             keep_conductances=self.hardware.keep_devices,
-            copies=mapping.output_copies if noisy else 1,  # without noise they are equal
+            # Without noise they are equal.
+            copies=mapping.output_copies if noisy and not self.hardware.one_copy else 1,
         )
 
     def drive(self, x: Float) -> Float:

@@ -5,13 +5,31 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from behavioral.log_units import ProductFunctions
 from behavioral.products import ProductModel
 from system.calibration import Ranges, peaks
 from system.models.ops import Array
+from system.quantization import Mapping
 
 Floats = NDArray[np.float64]
 
 ROWS = 24  # rows of queries whose scores and products are formed
+
+
+def product_functions(mapping: Mapping) -> ProductFunctions:
+    """Return what the log and exp units of a block of products give."""
+    return ProductFunctions.of(
+        mapping.output_bits, mapping.input_bits, mapping.output_bits,
+        copies=mapping.product_copies, log_copies=mapping.log_copies, finer=mapping.finer,
+    )  # fmt: skip
+
+
+def exact_units(mapping: Mapping) -> ProductModel:
+    """Return the log and exp units of a block of products, without noise."""
+    return ProductModel.program(
+        None, units=1, bits=mapping.output_bits, in_bits=mapping.input_bits,
+        copies=mapping.product_copies, log_copies=mapping.log_copies, finer=mapping.finer,
+    )  # fmt: skip
 
 
 def converted_levels(

@@ -19,7 +19,6 @@ from tqdm import tqdm
 
 from behavioral.acam import AcamUnit
 from behavioral.library import Library
-from behavioral.products import ProductModel
 from circuits.unit_energy import UnitEnergy
 from system.calibration import Ranges
 from system.cost.conversion import ConversionEnergy, programmed_rows
@@ -35,7 +34,7 @@ from system.networks import Network
 from system.pieces import Pieces
 from system.product_levels import ceilings
 from system.quantization import Mapping
-from system.weights.acam_windows import is_windows
+from system.weights.acam_windows import is_windows, place_tuned
 
 Floats = NDArray[np.float64]
 
@@ -223,9 +222,9 @@ def measure(
     samples = network.samples(1 if large else count)
     network.score(ops, samples, f"recording {network.name}")
     ops.images = len(samples)
-    layers = {name: own | {"output_copies": 1} for name, own in network.mapping.layers.items()}
-    one = replace(network.mapping, output_copies=1, layers=layers)  # one stands for all copies
-    hardware = Hardware(library, one, keep_devices=True, cells=MEASURED_CELLS)
+    hardware = Hardware(
+        library, network.mapping, keep_devices=True, cells=MEASURED_CELLS, one_copy=True
+    )
     meter = Meter(library, hardware, unit, pulses)
     chip = Chip(seed, 0, "frozen")
 
@@ -238,7 +237,8 @@ def measure(
         return asdict(
             measure_products(
                 operands, ceilings(network.ranges, name, operands, own.output_margin),
-                _units(own), hardware.acam, meter.energy, seed=chip.stream(name),
+                own, hardware.acam, meter.energy, seed=chip.stream(name),
+                placed=partial(place_tuned, network.ranges),
             )
         )  # fmt: skip
 
@@ -251,14 +251,6 @@ def measure(
         found[name] = LayerFigures(**values | {"parts_j": tuple(values["parts_j"])})
     products = {name: ProductFigures(**kept(name, product)) for name in ops.operands}
     return Figures(network.name, found, products, network.mapping, unit), ops
-
-
-def _units(mapping: Mapping) -> ProductModel:
-    """Return the log and exp units of a block of products, without noise."""
-    return ProductModel.program(
-        None, units=1, bits=mapping.output_bits, in_bits=mapping.input_bits,
-        copies=mapping.product_copies, log_copies=mapping.log_copies, finer=mapping.finer,
-    )  # fmt: skip
 
 
 def program(

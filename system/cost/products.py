@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from behavioral.acam import AcamModel, AcamUnit, Windows
-from behavioral.log_units import exp_codes, log_codes
+from behavioral.log_units import LevelFunction, Placed, as_exact
 from behavioral.noise import seed_path
-from behavioral.products import ProductModel
 from system.cost.conversion import ConversionEnergy
 from system.models.ops import Array
-from system.product_levels import converted_levels
+from system.product_levels import converted_levels, exact_units, product_functions
+from system.quantization import Mapping
 
 Floats = NDArray[np.float64]
 
@@ -36,10 +36,11 @@ class ProductFigures:
 def measure_products(
     operands: tuple[Array, ...],
     ceilings: tuple[Array, ...],
-    model: ProductModel,
+    mapping: Mapping,
     acam: AcamModel,
     energy: ConversionEnergy,
     seed: tuple[int, ...],
+    placed: Placed = as_exact,
 ) -> ProductFigures:
     """Return the mean energies of a conversion in one block of products.
 
@@ -48,16 +49,17 @@ def measure_products(
     operands : (a, b) of an element-wise product, (T, channels) each; or (q, k, v) of attention,
         (1, heads, T, D) each.
     ceilings : largest magnitude of each operand's code, per channel or per head.
-    model : ProductModel
-        Its codes without noise: which level a unit sees depends little on noise. Its copies are
-        the units in parallel.
+    mapping : of the block. Levels are those without noise: they depend little on it.
     acam, energy : the characterised cell.
     seed : of the programmed units.
+    placed : their windows.
     """
-    last = int(np.count_nonzero(model.exps[0][: model.zero])) + 1
-    logs, exps = converted_levels(operands, ceilings, model, last)
-    log_units, exp_units = _programmed(model, acam, seed, last)
-    logs /= 2**model.in_bits - 1
+    functions = product_functions(mapping)
+    last = functions.exp.codes.shape[1] - 1
+    logs, exps = converted_levels(operands, ceilings, exact_units(mapping), last)
+    log_units = _programmed(functions.log, acam, (*seed_path(seed), ord("l")), placed)
+    exp_units = _programmed(functions.exp, acam, (*seed_path(seed), ord("e")), placed)
+    logs /= 2**mapping.input_bits - 1
     return ProductFigures(
         log_j=float(np.mean([_mean(energy, unit, logs) for unit in log_units])),
         exp_j=float(np.mean([_mean(energy, unit, exps / last) for unit in exp_units])),
@@ -67,33 +69,18 @@ def measure_products(
 
 
 def _programmed(
-    model: ProductModel, acam: AcamModel, seed: tuple[int, ...], last: int
-) -> tuple[list[AcamUnit], list[AcamUnit]]:
-    """Program log and exp units as `ProductModel.program` does, keeping their conductances.
+    function: LevelFunction, acam: AcamModel, key: tuple[int, ...], placed: Placed
+) -> list[AcamUnit]:
+    """Program units as inference does, one at each place, keeping their conductances."""
 
-    Parameters
-    ----------
-    last : attenuation at the lower end of the exp units' data line.
-
-    Returns
-    -------
-    log and exp units of each copy that rounds at another place
-    """
-    logs = log_codes(model.in_bits, model.bits, model.finer * model.delta, model.finer)
-    exps = exp_codes(model.out_bits, np.arange(last + 1) * model.delta, model.copies)
-
-    def unit(name: str, codes: NDArray[np.int64], bits: int, copy: int) -> AcamUnit:
-        windows = Windows.from_levels(codes[::-1], (0.0, 1.0), (0.0, 1.0), bits=bits)
-        key = (*seed_path(seed), ord(name[0]))
+    def unit(number: int, windows: Windows) -> AcamUnit:
         return acam.program(
-            *windows.on_data_line(), windows.bit, bits, seed=(*key, copy) if copy else key,
-            columns=UNITS, levels=codes.size, keep_conductances=True,
+            *windows.on_data_line(), windows.bit, windows.bits, columns=UNITS,
+            seed=(*key, number) if number else key, levels=function.codes.shape[1],
+            keep_conductances=True,
         )  # fmt: skip
 
-    return (
-        [unit("log", codes, model.bits, i) for i, codes in enumerate(logs)],
-        [unit("exp", codes, model.out_bits, i) for i, codes in enumerate(exps)],
-    )
+    return [unit(i, windows) for i, (_, windows) in enumerate(function.windows(placed=placed))]
 
 
 def _mean(energy: ConversionEnergy, unit: AcamUnit, u: Floats) -> float:

@@ -1,11 +1,20 @@
 """acam.h5 of a checkpoint: the windows of its ACAM units, read without torch.
 
-Layout, a group for each set of windows, named as in the ranges of a network ("conv1.acam.0",
-"acam.identity"; see `system.layer_spec.LayerSpec.placements`):
+Layout, a group for each set of windows, named as in the ranges of a network:
+
+- "NAME.acam.0", ... of the activation of a layer (`system.layer_spec.LayerSpec.placements`), and
+  "NAME.acam.fine.0", ... of its second read-out range
+- "acam.identity.8x1" of units that hand on the code of the data line: bits, and units in parallel
+- "acam.log.8-8.1x1.0", ... of the log units of products: bits of the magnitude and of the code,
+  places at which units in parallel round, units at each place; then the number of the place
+- "acam.exp.31-8.1x1.0", ... of exp units: steps an octave, bits of the code, and as before
+
+and in each group:
 
 - attributes `x_range`, `y_range` (2,): arguments and values at the ends of the code range that the
   windows are for; `error_before`, `error_after`: rms of the codes' errors on noisy columns that
-  training did not see, with exact windows and with these [codes]
+  training did not see, with exact windows and with these [codes]; units in parallel: of the mean
+  of their codes, the same figure in the groups of all places
 - datasets `lo`, `hi` (rows,) float64 [units of the argument]: infinite where a bound is open;
   `bit` (rows,) uint8
 
@@ -18,13 +27,14 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from behavioral.windows import Windows
 from circuits.errors import CheckpointError
 from circuits.files import write_bytes
 
@@ -55,6 +65,30 @@ class TunedWindows:
 def is_windows(key: str) -> bool:
     """Say whether an entry of a network's ranges holds tuned windows."""
     return ".acam." in f".{key}."
+
+
+def place_tuned(ranges: Mapping[str, NDArray[Any]], key: str, exact: Windows) -> Windows:
+    """Return windows as fine-tuned, if the ranges of a network hold them; else the exact ones.
+
+    Raises
+    ------
+    CheckpointError
+        They are those of another function.
+    """
+    rows = ranges.get(key)
+    if rows is None:
+        return exact
+    ends = np.array([*exact.x_range, *exact.y_range])
+    kept = ranges.get(f"{key}.range", np.full(4, np.nan))
+    slack = 1e-3 * np.repeat([np.ptp(exact.x_range), np.ptp(exact.y_range)], 2)
+    same = rows.shape == (3, exact.rows) and np.array_equal(rows[2], exact.bit)
+    if not same or not (np.abs(kept - ends) <= slack).all():
+        raise CheckpointError(
+            f"the windows {key} of acam.h5 are {rows.shape[-1]} rows for arguments and values"
+            f" from {kept.tolist()}; the layer has {exact.rows} rows for {ends.tolist()}: tune"
+            " them again (nldpe finetune MODEL --steps acam) or remove acam.h5"
+        )
+    return replace(exact, lo=rows[0], hi=rows[1])
 
 
 def write_windows(path: Path, found: Mapping[str, TunedWindows], origin: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ from behavioral.library import Library
 from behavioral.windows import Windows
 from system.layer_spec import Placement
 from system.training import acam, windows
+from system.training.functions import Problem
 
 BITS = 4
 
@@ -109,30 +110,31 @@ def test_the_search_has_the_slope_of_the_mean_squared_error(silu):
     assert float(leaf.grad[0, row]) == pytest.approx(slope, rel=0.1)
 
 
-def problem_of(f, bits) -> windows.Problem:
+def problem_of(f, bits) -> Problem:
     ends = np.array([-4.0]), np.array([6.0])
     place = Placement("f.acam.0", np.arange(1), placed(f, bits), *ends)
-    return windows.Problem(place, f, start=0.0)
+    return Problem(place.key, (place,), (f,))
 
 
 def test_tuning_puts_displaced_windows_right_on_columns_never_seen(silu, model):
     """Bounds a code off, as a tree of few samples puts them; -29 % in 50 steps with two seeds."""
     problem = problem_of(silu, 8)
-    found = problem.placement.windows
+    found = problem.placements[0].windows
     moves = np.random.default_rng(5).normal(0, 0.06, (2, found.rows))
     shaken = replace(found, lo=found.lo + moves[0], hi=found.hi + moves[1])
-    problem = replace(problem, placement=replace(problem.placement, windows=shaken))
-    tuned = windows.tune(problem, model, steps=30, rate=0.1, seed=(2,))
+    problem = replace(problem, placements=(replace(problem.placements[0], windows=shaken),))
+    (tuned,) = windows.tune(problem, model, steps=30, rate=0.1, seed=(2,)).values()
     assert tuned.error_after < 0.85 * tuned.error_before
 
 
 def test_windows_that_training_makes_worse_stay_where_they_are(silu, model):
     """Three bits: edges far apart, nothing to gain; two large steps are taken back."""
-    tuned = windows.tune(problem_of(silu, 3), model, steps=2, rate=0.5)
+    (tuned,) = windows.tune(problem_of(silu, 3), model, steps=2, rate=0.5).values()
     np.testing.assert_array_equal(tuned.lo, placed(silu, 3).lo)
     assert tuned.error_after == tuned.error_before
 
 
 def test_one_seed_gives_the_same_windows_twice(silu, model):
     runs = [windows.tune(problem_of(silu, 8), model, steps=2) for _ in range(2)]
-    np.testing.assert_array_equal(runs[0].lo, runs[1].lo)
+    one, other = (run["f.acam.0"] for run in runs)
+    np.testing.assert_array_equal(one.lo, other.lo)

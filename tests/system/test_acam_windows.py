@@ -16,6 +16,7 @@ from system.hardware import Chip
 from system.inference import evaluate
 from system.networks import load_network, shipped
 from system.training import windows
+from system.training.functions import problems
 from system.training.pipeline import finetune
 from system.training.recipes import Plan
 from system.weights.acam_windows import TunedWindows, read_windows, write_windows
@@ -82,7 +83,8 @@ def test_a_shipped_checkpoint_is_complete_and_its_windows_are_the_exact_ones(nam
     files = {"config.json", "model.safetensors", "acam.h5", "metrics.json", "provenance.json"}
     assert {file.name for file in folder.iterdir()} - {"tokenizer.json"} == files
     network = load_network(name, tile_rows=256)
-    exact = {p.placement.key: p.placement.windows for p in windows.problems(network, 256)}
+    placed = [place for problem in problems(network, 256) for place in problem.placements]
+    exact = {place.key: place.windows for place in placed}
     assert {key for key in network.ranges if ".acam." in f".{key}."} == {
         f"{key}{end}" for key in exact for end in ("", ".range")
     }
@@ -108,7 +110,7 @@ def test_every_layer_has_windows_and_the_checkpoint_holds_them(tuned, library):
     }
     found, origin = read_windows(tuned / "acam.h5")
     assert origin["library_sha256"] == library.sha256
-    assert all(w.error_after <= 1.05 * w.error_before for w in found.values())
+    assert all(w.error_after <= w.error_before for w in found.values())
     assert not tuned.with_name(tuned.name + windows.PARTIAL).exists()
 
 
@@ -185,7 +187,7 @@ def test_an_interrupted_run_goes_on_where_it_was(tuned, copy, library, monkeypat
     asked, tune = [], windows.tune
 
     def counted(problem, *rest, **options):
-        asked.append(problem.placement.key)
+        asked.append(problem.name)
         return tune(problem, *rest, **options)
 
     monkeypatch.setattr(windows, "tune", counted)

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from behavioral.products import ProductModel
 from behavioral.variation import acam_model
 from system.cost.conversion import ConversionEnergy
 from system.cost.products import measure_products
+from system.quantization import Mapping
 from tests.behavioral.standin import make_library
 
 
@@ -48,7 +48,7 @@ def test_staggered_exp_units_are_counted_with_rows_of_their_own(library, copies)
     rng = np.random.default_rng(2)
     operands = tuple(rng.normal(size=(20, 8)).astype(np.float32) for _ in "ab")
     found = measure_products(
-        operands, (np.full(1, 4.0, np.float32),) * 2, ProductModel.program(None, copies=copies),
+        operands, (np.full(1, 4.0, np.float32),) * 2, Mapping(product_copies=copies),
         acam, ConversionEnergy(library, acam), seed=(3,),
     )  # fmt: skip
     assert found.exp_rows == rows_by_hand(copies)

@@ -1,0 +1,105 @@
+"""Tuned windows of all functions that a language model puts into ACAM units."""
+
+import numpy as np
+import pytest
+
+from system.chip_store import ChipStore
+from system.engine import make_ops
+from system.hardware import Chip
+from system.networks import Network
+from system.training.functions import problems
+from system.weights.acam_windows import TunedWindows
+from tests.behavioral.standin import make_library
+from tests.system.tiny_llama import CONFIG, tiny_network
+
+ROWS = 256
+MAPPING = {
+    "output_range": "column", "output_fine": 2.5, "output_copies": 2, "product_copies": 2,
+    "layers": {"*.self_attn": {"input_bits": 10, "product_log_copies": 4, "product_finer": 2}},
+}  # fmt: skip
+LOGS = {"acam.log.8-8.1x2", "acam.log.10-8.2x2"}
+EXPS = {"acam.exp.31-8.2x1", "acam.exp.50-8.2x1"}
+ATTENTION, GATE = "model.layers.0.self_attn", "model.layers.0.mlp.gate_proj"
+NOISELESS = Chip(noise="none")
+
+
+@pytest.fixture
+def network(monkeypatch):
+    tokens = np.random.default_rng(4).integers(0, CONFIG.vocab_size, (1, 24))
+    monkeypatch.setattr(Network, "calibration_inputs", lambda self: tokens)
+    return tiny_network(ROWS, **MAPPING)
+
+
+def shifted(network, wanted) -> dict:
+    """Return the ranges of windows as exact ones, a twentieth of their range higher."""
+    ranges = dict(network.ranges)
+    for problem in problems(network, ROWS):
+        for place in problem.placements if wanted(problem.name) else ():
+            one = place.windows
+            by = 0.05 * np.ptp(one.x_range)
+            tuned = TunedWindows(one.lo + by, one.hi + by, one.bit, one.x_range, one.y_range, 1, 1)
+            ranges |= tuned.to_ranges(place.key)
+    return ranges
+
+
+def test_every_function_is_tuned_and_those_that_are_equal_once(network):
+    found = [problem.name for problem in problems(network, ROWS)]
+    assert len(set(found)) == len(found)
+    gates = {name for name in found if "gate_proj" in name}
+    assert any(".acam.fine." in name for name in gates)
+    assert any(".acam.fine." not in name for name in gates)
+    assert set(found) - gates == {"acam.identity.8x2", *LOGS, *EXPS}
+
+
+def test_the_codes_of_a_problem_are_those_of_its_units_without_noise(network):
+    """Means over units in parallel that round at different places; all DAC levels."""
+    library, rng = make_library(), np.random.default_rng(1)
+    units = make_ops(network, library, "ideal-analog", NOISELESS)._units(ATTENTION)
+    problem = next(p for p in problems(network, ROWS) if p.name == "acam.log.10-8.2x2")
+    ends, u = problem.draw(rng, 2, 100)
+    level = np.rint(u * 1023).astype(int)
+    wanted = units.logs[0][1023 - level]  # the line is inverted
+    seen = wanted != units.zero
+    assert seen.mean() > 0.8
+    # attenuations in half codes, the mean of four units rounded to them
+    found = 2 * (255 - problem.codes(ends, u))
+    np.testing.assert_allclose(found[seen], wanted[seen], rtol=0, atol=0.51)
+
+
+@pytest.mark.parametrize("kind", ["log", "exp"])
+def test_log_and_exp_units_are_programmed_with_their_own_windows(network, kind):
+    """Five hundredths of the line: 51 of 1023 levels for logs; exps fall as far."""
+    library = make_library()
+    before = make_ops(network, library, "ideal-analog", NOISELESS)._units(ATTENTION)
+    network.ranges.update(shifted(network, lambda name: name.startswith(f"acam.{kind}")))
+    after = make_ops(network, library, "ideal-analog", NOISELESS)._units(ATTENTION)
+    if kind == "log":  # thresholds higher on an inverted line: smaller magnitudes reach a code
+        np.testing.assert_allclose(after.logs[0, 300:900], before.logs[0, 351:951], atol=2)
+        np.testing.assert_array_equal(after.exps, before.exps)
+    else:
+        count = np.count_nonzero(before.exps[0, : before.zero])
+        np.testing.assert_array_equal(after.logs, before.logs)
+        assert after.exps[0, : count // 2].sum() < 0.9 * before.exps[0, : count // 2].sum()
+
+
+def test_units_of_the_second_range_are_programmed_with_their_own_windows(network):
+    library, layers = make_library(), []
+    for ranges in (network.ranges, shifted(network, lambda name: ".acam.fine." in name)):
+        network.ranges.update(ranges)
+        layers.append(make_ops(network, library, "noisy", Chip()).layer(GATE, "silu"))
+    np.testing.assert_array_equal(layers[0].units[0].table, layers[1].units[0].table)
+    assert layers[1].fine_unit.table.mean() < layers[0].fine_unit.table.mean() - 2
+
+
+@pytest.mark.parametrize(("layer", "activation"), [(f"{ATTENTION}.q_proj", None), (GATE, "silu")])
+def test_a_layer_with_tuned_windows_is_kept_under_another_name(
+    network, tmp_path, layer, activation
+):
+    library = make_library()
+    ops = make_ops(network, library, "noisy", Chip())
+    ops.store = ChipStore(tmp_path)
+    ops.layer(layer, activation)
+    assert ChipStore(tmp_path).keeps(f"{layer}.{activation}", ops.decisive(layer))
+    network.ranges.update(shifted(network, lambda name: True))
+    tuned = make_ops(network, library, "noisy", Chip())
+    assert not ChipStore(tmp_path).keeps(f"{layer}.{activation}", tuned.decisive(layer))
