@@ -265,18 +265,29 @@ def load_network(
     network = Network(name, checkpoint.build(), checkpoint, mapping, dict(checkpoint.analog), place)
     if tile_rows is None:
         return network
-    measured = network.ranges and checkpoint.config.get("tile_rows") == tile_rows
-    if not measured or not _same(kept, mapping, RANGE_CHOICES):
-        network = replace(_untuned(network), ranges=measure_ranges(network, tile_rows))
-    elif not _same(kept, mapping, WINDOW_CHOICES):
+    windows = {key: rows for key, rows in network.ranges.items() if is_windows(key)}
+    if not is_measured(checkpoint, tile_rows) or not _same(kept, mapping, RANGE_CHOICES):
+        calibration = Calibration(network, tile_rows)
+        network = replace(network, ranges=calibration.ranges() | windows)
+        fits = windows and checkpoint.windows.get("ranges") == calibration.key
+    else:
+        fits = windows
+    tuned_for = checkpoint.windows.get("mapping", kept.to_dict())
+    if not fits or not _same(Mapping.from_dict(tuned_for), mapping, WINDOW_CHOICES):
         network = _untuned(network)
     kept_rows = any(key.endswith(".trim") for key in network.ranges)
     if _trims(mapping) and not (kept_rows and _same(kept, mapping, TRIM_CHOICES)):
-        found = measure_ranges(network, tile_rows)
+        found = Calibration(network, tile_rows).ranges()
         rows = {key: value for key, value in found.items() if key.endswith(".trim")}
         network = replace(network, ranges=network.ranges | rows)
     _check_patterns(network)
     return network
+
+
+def is_measured(checkpoint: Checkpoint, tile_rows: int) -> bool:
+    """Return whether a checkpoint holds ranges for tiles of so many rows."""
+    holds = not all(map(is_windows, checkpoint.analog))
+    return holds and checkpoint.config.get("tile_rows") == tile_rows
 
 
 def _trims(mapping: Mapping) -> bool:
@@ -301,22 +312,24 @@ def _check_patterns(network: Network) -> None:
 def _untuned(network: Network) -> Network:
     """Return a network without the windows of acam.h5: its mapping is not the one they fit."""
     ranges = {key: value for key, value in network.ranges.items() if not is_windows(key)}
-    if network.checkpoint.windows_step not in (None, "exact"):  # exact ones are placed anew
-        log.warning("%s: the windows of acam.h5 fit another mapping; not used.", network.name)
+    if network.checkpoint.windows.get("step", "exact") != "exact":  # exact ones are placed anew
+        log.warning(
+            "%s: the windows of acam.h5 fit another mapping or other ranges; not used.",
+            network.name,
+        )  # fmt: skip
     return replace(network, ranges=ranges)
 
 
 def _find(name: str) -> Checkpoint:
-    if name in shipped():
-        return _complete(load_checkpoint(shipped()[name]))
     if name in zoo.NAMES:
         return zoo.load(name)
     if name == "smollm2-135m":
         return load_checkpoint(datasets.smollm2())
-    if is_adapter(Path(name)):
-        return merge(_find(str(load_adapter(Path(name))[0]["base"])), Path(name))
-    if Path(name).exists():
-        return _complete(load_checkpoint(name))
+    place = shipped().get(name, Path(name))
+    if is_adapter(place):
+        return merge(_find(str(load_adapter(place)[0]["base"])), place)
+    if place.exists():
+        return _complete(load_checkpoint(place))
     near = difflib.get_close_matches(name, known_names()) or known_names()
     raise CheckpointError(f"no network and no path is called {name!r}; nearest: {', '.join(near)}")
 
@@ -370,30 +383,42 @@ def run_windows(model: LanguageModel, windows: NDArray[np.int64], ops: Ops) -> l
     return [model.forward(w[w >= 0][None, :-1], ops) for w in windows]
 
 
-def measure_ranges(network: Network, tile_rows: int) -> Ranges:
-    """Measure the ranges of a network's codes in float, on training data of its task.
+class Calibration:
+    """The ranges of a network's codes, measured in float on training data of its task.
 
     They are kept in the cache folder under the sha256 of everything they depend on.
+
+    Attributes
+    ----------
+    key : this sha256.
     """
-    model, mapping = network.model, network.mapping
-    inputs = network.calibration_inputs()
-    choices = {
-        "config": {k: v for k, v in network.checkpoint.config.items() if k != "mapping"},
-        "tile_rows": tile_rows,
-        **mapping.chosen(RANGE_CHOICES),
-        **({"trim": mapping.chosen(TRIM_CHOICES)} if _trims(mapping) else {}),
-    }
-    key = range_key(model.tensors, inputs, choices)
-    kept = load_ranges(key)
-    if kept is not None:
-        return kept
-    log.info("Measuring the ranges of the codes of %s on training data.", network.name)
 
-    def forward(ops: Ops) -> object:
-        if isinstance(model, LanguageModel):
-            return run_windows(model, inputs, ops)
-        return evaluation.outputs(model, ops, inputs)
+    def __init__(self, network: Network, tile_rows: int) -> None:
+        self._network, self._rows = network, tile_rows
+        self._inputs = network.calibration_inputs()
+        mapping, config = network.mapping, network.checkpoint.config
+        choices = {
+            "config": {k: v for k, v in config.items() if k not in ("mapping", "base", "adapter")},
+            "tile_rows": tile_rows,
+            **mapping.chosen(RANGE_CHOICES),
+            **({"trim": mapping.chosen(TRIM_CHOICES)} if _trims(mapping) else {}),
+        }
+        self.key = range_key(network.model.tensors, self._inputs, choices)
 
-    ranges = calibrate(model.tensors, forward, mapping, tile_rows)
-    store_ranges(key, ranges)
-    return ranges
+    def ranges(self) -> Ranges:
+        """Return the ranges; measures them if they are not kept."""
+        kept = load_ranges(self.key)
+        if kept is not None:
+            return kept
+        network, inputs = self._network, self._inputs
+        model = network.model
+        log.info("Measuring the ranges of the codes of %s on training data.", network.name)
+
+        def forward(ops: Ops) -> object:
+            if isinstance(model, LanguageModel):
+                return run_windows(model, inputs, ops)
+            return evaluation.outputs(model, ops, inputs)
+
+        found = calibrate(model.tensors, forward, network.mapping, self._rows)
+        store_ranges(self.key, found)
+        return found

@@ -25,6 +25,7 @@ from system.parts import PARTS, PartOps, Parts
 from system.quality import Examination
 from system.range_cache import range_key
 from system.sweep.runs import RunFolder, make_key
+from system.weights.acam_windows import is_windows
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +82,10 @@ class QualityStudy:
         self.samples, self.chips, self.seed, self.with_parts = samples, chips, seed, parts
         self._execution = execution
         self._examination: Examination | None = None
-        self._sha256 = range_key(network.model.tensors, np.zeros(0), network.mapping.to_dict())
+        windows = {key: rows for key, rows in network.ranges.items() if is_windows(key)}
+        self._sha256 = range_key(
+            {**network.model.tensors, **windows}, np.zeros(0), network.mapping.to_dict()
+        )
 
     def rows(self) -> list[Row]:
         """Return the rows of the table in order."""

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-ADAPTER_STEPS = 300
-PUBLISHED = ("smollm2-135m", "llama-austen-float")  # an adapter is trained beside their weights
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
@@ -17,7 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MODEL",
         help="lenet-mnist, llama-austen, bert-tiny-rt, resnet8-photo-digits, "
         "resnet20-photo-digits, senet-photo-digits or minilm-rt; "
-        "smollm2-135m, llama-austen-float or the path of a Llama: a low-rank adapter for it",
+        "smollm2-135m, llama-austen-float or the path of a Llama: a low-rank adapter for it; "
+        "of these and of any other network, by name or path: ACAM windows (--steps acam)",
     )
     parser.add_argument(
         "--steps",
@@ -61,12 +59,12 @@ def run(args: argparse.Namespace) -> int:
         mapping_overrides,
         output_folder,
     )
-    from system.networks import shipped_folder
+    from system.networks import known_names, shipped_folder
 
     try:
-        from system.training.adapters import AdapterPlan, train_adapter
         from system.training.heads import HEADS, train_head
-        from system.training.pipeline import finetune
+        from system.training.pipeline import WINDOWS, finetune
+        from system.training.published import finetune_published
         from system.training.recipes import RECIPES, Plan
     except ModuleNotFoundError as error:
         raise NldpeError(
@@ -75,16 +73,12 @@ def run(args: argparse.Namespace) -> int:
     out, data = output_folder(args.out, "--out"), Path(args.data) if args.data else None
     library = load_library(args.library)
     announce_compilation()
-    if args.model in HEADS:  # trained in float, on an encoder that stays as it is
+    steps = args.steps.split(",")
+    if args.model in HEADS and not set(steps) <= set(
+        WINDOWS
+    ):  # trained in float, on an encoder that stays as it is
         options = {"data": data, "seed": args.seed, "samples": args.samples}
         print(f"{train_head(args.model, out, library, **options)}: written")
-        return 0
-    if args.model not in RECIPES and (args.model in PUBLISHED or Path(args.model).exists()):
-        if args.steps != "naf":
-            raise NldpeError(f"{args.model} is trained already; give --steps naf for its adapter")
-        adapter = AdapterPlan(args.naf_steps or ADAPTER_STEPS, seed=args.seed)
-        place = train_adapter(args.model, out, library, adapter, data, args.samples)
-        print(f"{place}: written")
         return 0
     plan = Plan(
         out, library, args.seed, args.float_steps, args.naf_steps, data=data,
@@ -93,6 +87,8 @@ def run(args: argparse.Namespace) -> int:
     )  # fmt: skip
     if args.acam_steps is not None:
         plan = replace(plan, acam_steps=args.acam_steps)
-    for place in finetune(args.model, args.steps.split(","), plan):
+    published = args.model in known_names() or Path(args.model).exists()
+    train = finetune_published if published and args.model not in RECIPES else finetune
+    for place in train(args.model, steps, plan):
         print(f"{place}: written")
     return 0

@@ -32,7 +32,7 @@ from system.training import acam
 from system.training.functions import Problem, problems
 from system.training.pretraining import cosine
 from system.training.trees import fit_windows
-from system.weights import acam_windows
+from system.weights import acam_windows, adapter
 from system.weights.acam_windows import TunedWindows
 
 log = logging.getLogger(__name__)
@@ -176,7 +176,7 @@ def of_trees(problem: Problem) -> Problem:
 
 def make_windows(
     network: Network, library: Library, folder: Path, *, command: str, steps: int = 0, seed: int,
-    trees: bool = False,
+    trees: bool = False, ranges: str | None = None,
 ) -> dict[str, TunedWindows]:  # fmt: skip
     """Make all windows of a checkpoint and write its acam.h5; goes on where it was stopped.
 
@@ -186,17 +186,17 @@ def make_windows(
     ----------
     network : loaded from the folder
     library : the characterised circuits whose noise counts
-    folder : the checkpoint's directory
+    folder : the checkpoint's directory; made if it is not there
     command : that makes them
     steps, seed : of each set of windows; no steps: they stay as trees or the function give them
     trees : start from windows of decision trees in place of exact ones
+    ranges : sha256 that names the network's ranges, if they are not in the folder
     """
     step = ",".join(["trees"] * trees + ["acam"] * (steps > 0)) or "exact"
     origin = {
         "command": command, "step": step, "steps": steps, "seed": seed,
-        "library_sha256": library.sha256,
-        "weights_sha256": sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
-        "mapping": network.mapping.to_dict(),
+        "library_sha256": library.sha256, "mapping": network.mapping.to_dict(), "ranges": ranges,
+        "weights_sha256": _weights_sha256(folder),
     }  # fmt: skip
     partial = folder.with_name(folder.name + PARTIAL)
     done = _resumed(partial, json.loads(json.dumps(origin)))
@@ -214,9 +214,18 @@ def make_windows(
         one = next(iter(found.values()))
         log.info("%s: rms %.3f -> %.3f codes", problem.name, one.error_before, one.error_after)
         acam_windows.write_windows(partial, done, origin)
+    folder.mkdir(parents=True, exist_ok=True)
     acam_windows.write_windows(folder / acam_windows.FILE, done, origin)
     partial.unlink(missing_ok=True)
     return done
+
+
+def _weights_sha256(folder: Path) -> str | None:
+    """Return the sha256 of a directory's weights; None if it has none of its own."""
+    for name in ("model.safetensors", adapter.WEIGHTS):
+        if (folder / name).exists():
+            return sha256((folder / name).read_bytes()).hexdigest()
+    return None
 
 
 def _resumed(partial: Path, origin: dict[str, Any]) -> dict[str, TunedWindows]:

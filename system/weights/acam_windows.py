@@ -19,7 +19,8 @@ and in each group:
   `bit` (rows,) uint8
 
 Root attributes: `filetype`, `format_version`, and `origin`, JSON of what made the file; its `step`
-is "exact", "trees", "acam" or "trees,acam".
+is "exact", "trees", "acam" or "trees,acam". Its `mapping` is the one that the windows fit; `ranges`
+names the ranges, where they are measured whenever the network is loaded.
 """
 
 from __future__ import annotations
@@ -89,6 +90,17 @@ def place_tuned(ranges: Mapping[str, NDArray[Any]], key: str, exact: Windows) ->
             " them again (nldpe finetune MODEL --steps acam) or remove acam.h5"
         )
     return replace(exact, lo=rows[0], hi=rows[1])
+
+
+def load_windows(folder: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Return the windows of a checkpoint's directory for its ranges, and what made them.
+
+    Both empty if it has none. Errors as of `read_windows`.
+    """
+    if not (folder / FILE).exists():
+        return {}, {}
+    found, origin = read_windows(folder / FILE)
+    return {k: v for key, one in found.items() for k, v in one.to_ranges(key).items()}, origin
 
 
 def write_windows(path: Path, found: Mapping[str, TunedWindows], origin: Mapping[str, Any]) -> None:

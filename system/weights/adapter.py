@@ -3,7 +3,8 @@
 A directory holds config.json with "base", the network whose weights are changed, and
 adapter.safetensors with `NAME.down` (rank, in) and `NAME.up` (out, rank) for a layer NAME: its
 weight becomes W + up @ down (LoRA, Hu et al., arXiv:2106.09685, section 4.1; no scaling factor).
-Tensors of other names stand beside the base's or in their place: a classifier on an encoder.
+Tensors of other names stand beside the base's or in their place: a classifier on an encoder. Beside
+it, or alone, stands acam.h5 with windows tuned for the network that it makes of the base.
 """
 
 from __future__ import annotations
@@ -21,7 +22,14 @@ from safetensors.numpy import load_file, save_file
 
 from circuits.errors import CheckpointError
 from system.inputs import note
-from system.weights.checkpoint import Checkpoint, check_tensors, expected_shapes, read_json
+from system.weights.acam_windows import FILE, is_windows, load_windows
+from system.weights.checkpoint import (
+    Checkpoint,
+    check_tensors,
+    expected_shapes,
+    has_weights,
+    read_json,
+)
 
 Array = NDArray[np.float32]
 Pairs = dict[str, tuple[Array, Array]]
@@ -31,8 +39,8 @@ WEIGHTS = "adapter.safetensors"
 
 
 def is_adapter(path: Path) -> bool:
-    """Return whether a directory holds an adapter."""
-    return (path / WEIGHTS).is_file()
+    """Return whether a directory holds an adapter, or nothing but windows, for a base."""
+    return (path / WEIGHTS).is_file() or ((path / FILE).is_file() and not has_weights(path))
 
 
 def load_adapter(path: Path) -> tuple[dict[str, Any], Pairs, dict[str, Array]]:
@@ -48,7 +56,7 @@ def load_adapter(path: Path) -> tuple[dict[str, Any], Pairs, dict[str, Array]]:
     if not isinstance(config.get("base"), str):
         raise CheckpointError(f"{path / 'config.json'} names no base; wanted a network's name")
     try:
-        stored = load_file(path / WEIGHTS)
+        stored = load_file(path / WEIGHTS) if (path / WEIGHTS).exists() else {}
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"cannot read {path / WEIGHTS}: {error}") from error
     pairs: Pairs = {}
@@ -94,9 +102,9 @@ def save_adapter(
 
 
 def merge(base: Checkpoint, path: Path) -> Checkpoint:
-    """Return the base with an adapter's pairs added to its weights, and its whole tensors.
+    """Return the base with an adapter's pairs added to its weights, its whole tensors and windows.
 
-    Ranges that the base holds stay: training ran on them.
+    Ranges that the base holds stay: training ran on them. So do its windows, if there are no own.
 
     Raises
     ------
@@ -119,7 +127,9 @@ def merge(base: Checkpoint, path: Path) -> Checkpoint:
     config = base.config | config
     tensors = check_tensors(tensors | whole, expected_shapes(config), str(path / WEIGHTS))
     extra = {file.stem: read_json(file) for file in path.glob("*.json") if file.stem != "config"}
+    rows, windows = load_windows(path)
+    kept = {k: v for k, v in base.analog.items() if not (windows and is_windows(k))}
     return Checkpoint(
-        config, tensors, base.analog, extra, base.tokenizer, base.chat_template,
-        base.windows_step,
+        config, tensors, kept | rows, extra, base.tokenizer, base.chat_template,
+        windows or base.windows,
     )  # fmt: skip

@@ -64,7 +64,7 @@ class Checkpoint:
         windows of acam.h5.
     extra : content of every further JSON file, by its name without ".json".
     tokenizer, chat_template : of a language model, when it has them.
-    windows_step : what made the windows of acam.h5, as in `acam_windows`; None without the file.
+    windows : what made the windows of acam.h5, as in `acam_windows`; empty without the file.
     """
 
     config: dict[str, Any]
@@ -73,7 +73,7 @@ class Checkpoint:
     extra: dict[str, Any] = field(default_factory=dict)
     tokenizer: Tokenizer | None = None
     chat_template: str | None = None
-    windows_step: str | None = None
+    windows: dict[str, Any] = field(default_factory=dict)
 
     def build(self) -> Classifier | TextModel:
         """Return the network with these parameters."""
@@ -105,18 +105,13 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         for name in sorted(stored)
         if name.startswith(ANALOG_PREFIX)
     }
-    windows_step = None
-    if (path / acam_windows.FILE).exists():
-        found, origin = acam_windows.read_windows(path / acam_windows.FILE)
-        windows_step = str(origin.get("step"))
-        for key, windows in found.items():
-            analog |= windows.to_ranges(key)
+    rows, windows = acam_windows.load_windows(path)
     tensors = check_tensors(_drop_redundant(stored, config, expected), expected, str(path))
     tokenizer = path / "tokenizer.json"
     return Checkpoint(
         config,
         tensors,
-        analog,
+        analog | rows,
         {
             file.stem: read_json(file)
             for file in sorted(path.glob("*.json"))
@@ -124,8 +119,13 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         },
         load_tokenizer(tokenizer) if tokenizer.exists() else None,
         _chat_template(path),
-        windows_step,
+        windows,
     )
+
+
+def has_weights(path: Path) -> bool:
+    """Return whether a directory holds a network's own weights."""
+    return any((path / name).exists() for name in (_WEIGHTS, _INDEX, *_TORCH_WEIGHTS))
 
 
 def _chat_template(path: Path) -> str | None:

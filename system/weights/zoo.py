@@ -153,7 +153,7 @@ def complete(head: Checkpoint) -> Checkpoint:
     stored = base.tensors | head.tensors
     tensors = check_tensors(stored, expected_shapes(config), f"{name} with the head's tensors")
     tokenizer = base.tokenizer if head.tokenizer is None else head.tokenizer
-    return Checkpoint(config, tensors, head.analog, head.extra, tokenizer)
+    return Checkpoint(config, tensors, head.analog, head.extra, tokenizer, windows=head.windows)
 
 
 def _read_torch(path: Path, _: Mapping[str, Any]) -> Tensors:

@@ -1,14 +1,21 @@
 """Tuned windows of all functions that a language model puts into ACAM units."""
 
+import json
+
 import numpy as np
 import pytest
 
 from system.chip_store import ChipStore
+from system.commands.main import main
 from system.engine import make_ops
 from system.hardware import Chip
-from system.networks import Network
+from system.networks import Network, load_network
+from system.training import published as published_networks
+from system.training import windows
 from system.training.functions import problems
-from system.weights.acam_windows import TunedWindows
+from system.weights.acam_windows import TunedWindows, is_windows
+from system.weights.adapter import save_adapter
+from system.weights.checkpoint import save_checkpoint
 from tests.behavioral.standin import make_library
 from tests.system.tiny_llama import CONFIG, tiny_network
 
@@ -30,15 +37,22 @@ def network(monkeypatch):
     return tiny_network(ROWS, **MAPPING)
 
 
+def higher(problem, *_, **__) -> dict[str, TunedWindows]:
+    """Return the windows of a problem, a twentieth of their range higher, in place of tuned."""
+    found = {}
+    for place in problem.placements:
+        one = place.windows
+        rows = (end + 0.05 * np.ptp(one.x_range) for end in (one.lo, one.hi))
+        found[place.key] = TunedWindows(*rows, one.bit, one.x_range, one.y_range, 2.0, 1.0)
+    return found
+
+
 def shifted(network, wanted) -> dict:
-    """Return the ranges of windows as exact ones, a twentieth of their range higher."""
+    """Return the ranges of a network with windows that are higher where they are wanted."""
     ranges = dict(network.ranges)
     for problem in problems(network, ROWS):
-        for place in problem.placements if wanted(problem.name) else ():
-            one = place.windows
-            by = 0.05 * np.ptp(one.x_range)
-            tuned = TunedWindows(one.lo + by, one.hi + by, one.bit, one.x_range, one.y_range, 1, 1)
-            ranges |= tuned.to_ranges(place.key)
+        for key, tuned in higher(problem).items() if wanted(problem.name) else ():
+            ranges |= tuned.to_ranges(key)
     return ranges
 
 
@@ -103,3 +117,69 @@ def test_a_layer_with_tuned_windows_is_kept_under_another_name(
     network.ranges.update(shifted(network, lambda name: True))
     tuned = make_ops(network, library, "noisy", Chip())
     assert not ChipStore(tmp_path).keeps(f"{layer}.{activation}", tuned.decisive(layer))
+
+
+@pytest.fixture
+def published(network, tmp_path):
+    """A directory of weights without ranges, as others publish them."""
+    config = {**CONFIG.to_dict(), "mapping": network.mapping.to_dict()}
+    tensors = {name: network.model.tensors[name] for name in CONFIG.shapes()}
+    save_checkpoint(tmp_path / "tiny", config, tensors)
+    return tmp_path / "tiny"
+
+
+@pytest.fixture
+def tuned(published, quick_library, monkeypatch):
+    """Its windows, all a twentieth of their range higher in place of tuned."""
+    monkeypatch.setattr(windows, "tune", higher)
+    command = ["finetune", str(published), "--steps", "acam", "--library", str(quick_library)]
+    assert main([*command, "--out", str(published.parent)]) == 0
+    return published.with_name("tiny-acam")
+
+
+@pytest.mark.ngspice
+def test_windows_of_published_weights_stand_beside_them(published, tuned):
+    assert {p.name for p in tuned.iterdir()} == {"config.json", "acam.h5", "provenance.json"}
+    assert json.loads((tuned / "config.json").read_text())["base"] == str(published)
+    assert not tuned.with_name("tiny-acam.acam.training").exists()
+    base, network = (load_network(str(place), tile_rows=ROWS) for place in (published, tuned))
+    wanted = {p.key for problem in problems(base, ROWS) for p in problem.placements}
+    assert {key for key in network.ranges if is_windows(key)} == {
+        key + end for key in wanted for end in ("", ".range")
+    }
+    library = make_library()
+    one, other = (make_ops(n, library, "ideal-analog", NOISELESS) for n in (base, network))
+    tokens = np.arange(12)[None]
+    assert np.abs(base.model.forward(tokens, one) - network.model.forward(tokens, other)).max() > 0
+
+
+@pytest.mark.ngspice
+def test_windows_for_other_ranges_are_left_out_and_it_is_said(tuned, monkeypatch, caplog):
+    tokens = np.random.default_rng(5).integers(0, CONFIG.vocab_size, (1, 24))
+    monkeypatch.setattr(Network, "calibration_inputs", lambda self: tokens)
+    network = load_network(str(tuned), tile_rows=ROWS)
+    assert not [key for key in network.ranges if is_windows(key)]
+    assert "other ranges; not used" in caplog.text
+
+
+@pytest.mark.ngspice
+def test_an_adapter_and_its_windows_stand_in_one_directory(
+    published, tuned, quick_library, monkeypatch, capsys
+):
+    place, layer = published.with_name("tiny-naf"), "model.layers.0.mlp.up_proj"
+    config = {"model_type": "llama", "base": str(published), "adapter": {"rank": 2}}
+
+    def train(*_, **__):
+        pair = np.full((2, 32), 0.1, np.float32), np.full((64, 2), 0.1, np.float32)
+        save_adapter(place, config, {layer: pair}, {})
+        return place
+
+    monkeypatch.setattr(published_networks, "train_adapter", train)
+    command = ["finetune", str(published), "--steps", "naf,acam", "--library", str(quick_library)]
+    assert main([*command, "--out", str(published.parent)]) == 0
+    assert capsys.readouterr().out.strip() == f"{place}: written"
+    assert json.loads((place / "config.json").read_text()) == config
+    network = load_network(str(place), tile_rows=ROWS)
+    assert any(map(is_windows, network.ranges))
+    plain = load_network(str(published), tile_rows=None).model.tensors
+    assert (network.model.tensors[f"{layer}.weight"] != plain[f"{layer}.weight"]).all()
