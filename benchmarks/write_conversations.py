@@ -46,16 +46,28 @@ def draw(
     return said
 
 
-def turns(text: str, around: list[str]) -> list[Message]:
+def turns(text: str, around: list[str]) -> list[str]:
     """Cut a text into messages; `around` holds what the template puts before, between, after."""
     before, middle, after = around
-    messages, role = [], "user"
-    rest = text.removeprefix(before)
+    found, rest = [], text.removeprefix(before)
     while rest:
-        content, _, rest = rest.partition(middle if role == "user" else after)
-        messages.append(Message(role, content))  # type: ignore[arg-type]
-        role = "assistant" if role == "user" else "user"
-    return messages
+        said, _, rest = rest.partition(after if len(found) % 2 else middle)
+        found.append(said)
+    return found
+
+
+def write(network: Network, count: int, temperature: float, seed: int) -> list[list[str]]:
+    """Return those of `count` conversations that have two sides and no stray marks."""
+    template = chat_template(network)
+    whole = template.render([Message(r, MARK) for r in ("user", "assistant", "user")], answer=False)
+    around = whole.split(MARK)[:3]
+    tokenizer, found = network.checkpoint.tokenizer, []
+    assert tokenizer is not None
+    for ids in draw(network, network.encode(around[0]), count, temperature, seed):
+        said = turns(tokenizer.decode(ids.tolist(), skip_special_tokens=False), around)
+        if len(said) > 1 and all(text.strip() and "<|" not in text for text in said):
+            found.append(said)
+    return found
 
 
 def main() -> None:
@@ -63,32 +75,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--count", type=int, default=24)
+    parser.add_argument("--batches", type=int, default=4)
+    parser.add_argument("--count", type=int, default=24, help="of a batch; of twice as many drawn")
     parser.add_argument("--temperature", type=float, default=0.8)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of the first batch")
     given = parser.parse_args()
     network = load_network(given.model, tile_rows=None)
-    template = chat_template(network)
-    whole = template.render([Message(r, MARK) for r in ("user", "assistant", "user")], answer=False)
-    around = whole.split(MARK)[:3]
-    with one_blas_thread():
-        said = draw(
-            network, network.encode(around[0]), 2 * given.count, given.temperature, given.seed
-        )
-    tokenizer = network.checkpoint.tokenizer
-    assert tokenizer is not None
-    found = []
-    for ids in said:
-        text = tokenizer.decode(ids.tolist(), skip_special_tokens=False)
-        messages = turns(text, around)
-        clean = all(m.content.strip() and "<|" not in m.content for m in messages)
-        if clean and len(messages) > 1:
-            found.append([m.content for m in messages])
-    text = json.dumps(found[: given.count], ensure_ascii=False, indent=1)
+    found: list[list[str]] = []
+    for seed in range(given.seed, given.seed + given.batches):
+        with one_blas_thread():
+            clean = write(network, 2 * given.count, given.temperature, seed)
+        print(f"seed {seed}: {len(clean)} of {2 * given.count} have two sides and no stray marks")
+        found += clean[: given.count]
+    text = json.dumps(found, ensure_ascii=False, indent=1)
     write_bytes(given.out, (text + "\n").encode())
-    print(
-        f"{given.out}: {len(found)} of {len(said)} conversations have two sides and no stray marks"
-    )
 
 
 if __name__ == "__main__":

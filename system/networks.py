@@ -129,31 +129,29 @@ class Network:
         parts = excerpts(self._training_text()[0], CALIBRATION_WINDOWS, EXCERPT)
         count = CALIBRATION_WINDOWS // len(parts)
         found = [evaluation.text_windows(self.encode(part), count) for part in parts]
-        return np.concatenate([*found, *self._conversations()])
+        return np.concatenate([*found, self.conversations()[:CALIBRATION_WINDOWS]])
 
-    def _conversations(self) -> list[NDArray[np.int64]]:
-        """Return conversations in the network's template, each (1, a window), -1 beyond its end.
+    def conversations(self) -> NDArray[np.int64]:
+        """Return conversations (n, a window) in the network's template, -1 beyond their ends.
 
         A network whose template is missing or unusable has none.
         """
         from system.chat_template import ChatTemplate, Message
 
+        found = np.full((len(conversations()), evaluation.WINDOW + 1), -1)
         if self.checkpoint.chat_template is None:
-            return []
-        found = []
+            return found[:0]
         try:
             template = ChatTemplate.of(self.checkpoint, today=CALIBRATION_DAY)
-            for said in conversations():
+            for window, said in zip(found, conversations(), strict=True):
                 messages = [
                     Message("assistant" if k % 2 else "user", text) for k, text in enumerate(said)
                 ]
                 tokens = self.encode(template.render(messages, answer=False))
-                window = np.full((1, evaluation.WINDOW + 1), -1)
-                window[0, : len(tokens)] = tokens[: window.size]
-                found.append(window)
+                window[: len(tokens)] = tokens[: window.size]
         except (CheckpointError, ParameterError) as problem:
             log.warning("%s; ranges are measured on text alone.", problem)
-            return []
+            return found[:0]
         return found
 
     def development_samples(self, count: int) -> Samples:
