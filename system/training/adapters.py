@@ -53,7 +53,7 @@ class AdapterPlan:
     steps : optimiser steps.
     rank : of every layer's pair.
     rate : largest learning rate of AdamW.
-    length : tokens of the one window of a step.
+    length : tokens of the one window of a step, of a conversation at most.
     refresh : steps that one chip serves.
     seed : of initial pairs, windows and chips.
     """
@@ -168,8 +168,10 @@ class AdapterTraining:
         if not isinstance(model, Llama):
             raise ParameterError(f"{network.name} is no Llama; adapters are trained for these only")
         self.network, self.library, self.plan = network, library, plan
-        self.kept = KeptTraining(kept, _origin(plan, library, network), [tokens], every)
-        self._tokens, self._config = tokens, model.config.to_dict()
+        self._tokens, self._talks = tokens, network.conversations()
+        origin = _origin(plan, library, network)
+        self.kept = KeptTraining(kept, origin, [tokens, self._talks], every)
+        self._config = model.config.to_dict()
         self._weights = {k: torch.from_numpy(np.asarray(v)) for k, v in model.tensors.items()}
         self.pairs = initial_pairs(network, plan.rank, plan.seed)
         self._programmed = _copy(self.pairs)
@@ -200,13 +202,20 @@ class AdapterTraining:
             for name, (down, up) in self.pairs.items()
         }
 
+    def window(self, step: int) -> Tensor:
+        """Return the tokens (1, at most length + 1) of a step: text and conversations in turn."""
+        if len(self._talks) and step % 2:
+            talk = self._talks[step // 2 % len(self._talks)]
+            return torch.from_numpy(talk[talk >= 0][None, : self.plan.length + 1])
+        seed = self.plan.seed + 9_000_000 + step
+        return pretraining.text_batch(self._tokens, 1, self.plan.length, seed)
+
     def _step(self, step: int) -> float:
         plan = self.plan
         for group in self.optimizer.param_groups:
             factor = pretraining.cosine(step, plan.steps, max(1, plan.steps // 20))
             group["lr"] = plan.rate * factor
-        seed = plan.seed + 9_000_000 + step
-        window = pretraining.text_batch(self._tokens, 1, plan.length, seed)[:, :-1]
+        window = self.window(step)[:, :-1]
         with torch.no_grad():
             target = networks.llama(networks.FloatOps(), self._weights, self._config, window)
         ops = self._chip(step // plan.refresh)

@@ -152,6 +152,24 @@ def test_an_interrupted_training_goes_on_to_the_same_adapter(library, tmp_path):
         AdapterTraining(network, library, tokens[1:], plan, tmp_path / "whole")
 
 
+@pytest.mark.ngspice
+def test_every_other_step_of_a_chat_model_is_on_a_conversation(library, tmp_path, monkeypatch):
+    network = tiny_network(library.technology.column.rows, output_range="column")
+    tokens = np.random.default_rng(2).integers(0, 48, size=200)
+    plan = AdapterPlan(steps=4, rank=2, length=24)
+    talks = np.full((2, 40), -1)
+    talks[0], talks[1, :5] = 7, 9
+    place = tmp_path / "kept"
+    alone = AdapterTraining(network, library, tokens, plan, place)
+    monkeypatch.setattr(Network, "conversations", lambda self: talks)
+    mixed = AdapterTraining(network, library, tokens, plan, place)
+    found = [mixed.window(step).tolist() for step in (1, 3, 5)]
+    assert found == [[[7] * 25], [[9] * 5], [[7] * 25]]
+    for step in range(4):
+        assert alone.window(step).shape == (1, 25)
+    assert mixed.window(2).tolist() == alone.window(2).tolist()
+
+
 def interrupt(step, last):
     """Stop as Ctrl-C does, after `last` steps are kept."""
     if step == last:
