@@ -5,7 +5,6 @@ samples needs stays in the cache, and all threads take parts of a batch that is 
 """
 
 import threading
-from contextlib import nullcontext
 
 import numpy as np
 from numba import get_num_threads
@@ -21,6 +20,7 @@ Float32 = NDArray[np.float32]
 
 MOST = 256  # samples of a part
 WORTH = 16384  # outputs of a part below which BLAS's own threads, if it may use any, are faster
+SEVERAL = 16  # samples from which on numpy's BLAS is worth the calls
 _NO_ROWS = np.zeros(0, np.uint32), np.zeros(0, np.float32)
 
 
@@ -51,14 +51,35 @@ def multiply_plain(
         step, threads = _shares(*out.shape)
         work, variance = _rooms(threads, out.size if spread is not None else 0)
         variance = variance.reshape(-1, array.cols)
-        kernel = kernels.multiply if threads == 1 else kernels.multiply_parallel
-        with nullcontext() if threads == 1 else one_blas_thread():
-            outside += kernel(
-                x[block], np.float32(rest), *law, *fixed, *noise, step, work, out, variance
-            )
+        given = x[block], np.float32(rest), *law, *fixed, *noise, step, work, out, variance
+        if threads > 1:
+            with one_blas_thread():
+                outside += kernels.multiply_parallel(*given)
+        else:
+            outside += (kernels.multiply if len(out) < SEVERAL else multiply)(*given)
         if spread is not None:
             add_read_noise(out, variance, seed, 0, first_sample + block.start, threads > 1)
     return y, outside
+
+
+def multiply(
+    x: Float32, rest: np.float32, laws: Float32, probe: Float32, basis: Float32, matrix: Float32,
+    common: Float32, terms: Float32, own: NDArray[np.uint32], weights: Float32, spread: Float32,
+    step: int, work: Float32, out: Float32, variance: Float32,
+) -> int:  # fmt: skip
+    """Do `kernels.multiply` with numpy's BLAS, which was found faster than that of kernels."""
+    outside = 0
+    for part in steps(len(x), step):
+        some, y = x[part], out[part]
+        driven = work[0, 0, : some.size].reshape(some.shape)
+        squares = work[0, 1, : len(some) * len(spread)].reshape(len(some), len(spread))
+        outside += kernels.drive(some, rest, laws, probe, basis, own, weights, driven, squares)
+        np.matmul(driven, matrix, out=y)
+        if terms.size:
+            kernels.correct(y, driven, common, terms)
+        if squares.size:
+            np.matmul(squares, spread, out=variance[part])
+    return outside
 
 
 def _shares(samples: int, cols: int) -> tuple[int, int]:

@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit, prange
 
 BLOCK = 8192  # inputs that one pass bends while they lie in the first-level cache
+SOME = 8  # samples whose cells are bent in one go
 DEPTH = 256  # rows that are added up in one go
 
 
@@ -145,16 +146,23 @@ def _profile(x, probe, basis, u):
 
 
 @njit(cache=True)
+def _clip(x, rest, v):
+    """Write clipped inputs, counted from `rest`; returns how many were not in [-1, 1]."""
+    one = np.float32(1.0)
+    outside = np.int32(0)
+    for i in range(x.size):
+        outside += np.int32(not abs(x[i]) <= one)
+    for i in range(x.size):
+        v[i] = min(max(x[i], -one), one) - rest
+    return outside
+
+
+@njit(cache=True)
 def _linearize_row(x, rest, probe, basis, laws, work, out):
     """One sample of :func:`linearize`; returns how many inputs were not in [-1, 1]."""
     rows = x.size
-    one = np.float32(1.0)
     v, u = work[0], work[1]
-    outside = np.int32(0)
-    for i in range(rows):
-        outside += np.int32(not abs(x[i]) <= one)
-    for i in range(rows):
-        v[i] = min(max(x[i], -one), one) - rest
+    outside = _clip(x, rest, v)
     _profile(x, probe, basis, u)
     for m in range(laws.shape[0]):
         _deviate(v, u, laws[m], out[m * rows : (m + 1) * rows])
@@ -297,6 +305,36 @@ def _sum_up(a, b, out):
         np.dot(a, b, out)
 
 
+@njit(cache=True)
+def _linearize_some(x, rest, probe, basis, law, work, out):
+    """Do :func:`linearize` for a few whole samples laid end to end: of long loops, less is ends."""
+    rows = x.shape[1]
+    v, u, flat = work[0, : x.size], work[1, : x.size], out.reshape(-1)
+    outside = _clip(x.reshape(-1), rest, v)
+    for m in range(x.shape[0]):
+        _profile(x[m], probe, basis, u[m * rows : (m + 1) * rows])
+    _deviate(v, u, law, flat)
+    for i in range(v.size):
+        flat[i] += v[i]
+    return outside
+
+
+@njit(cache=True, nogil=True)
+def drive(x, rest, laws, probe, basis, own, weights, driven, squares):
+    """Do what comes before the sums of :func:`multiply`: write driven rows and their squares."""
+    outside = 0
+    if laws.shape[1] == 1:
+        outside += bend(x, 0, x.shape[1], rest, laws[0, 0], driven, 0)
+    else:
+        work = np.empty((2, SOME * x.shape[1]), np.float32)
+        for m in range(0, x.shape[0], SOME):
+            some = slice(m, m + SOME)
+            outside += _linearize_some(x[some], rest, probe, basis, laws[0], work, driven[some])
+    if squares.size:
+        square(driven, 0, own, weights, squares, 0)
+    return outside
+
+
 @njit(cache=True, nogil=True)
 def _multiply_part(
     x, rest, laws, probe, basis, matrix, common, terms, own, weights, spread, work, out, variance
@@ -304,16 +342,12 @@ def _multiply_part(
     """One part of the samples of :func:`multiply`; returns how many inputs were not in [-1, 1]."""
     samples, (rows, parts) = x.shape[0], (x.shape[1], spread.shape[0])
     driven = work[0, : samples * rows].reshape((samples, rows))
-    if laws.shape[1] == 1:
-        outside = bend(x, 0, rows, rest, laws[0, 0], driven, 0)
-    else:
-        outside = linearize(x, 0, rest, probe, basis, laws, driven, 0)
+    squares = work[1, : samples * parts].reshape((samples, parts))
+    outside = drive(x, rest, laws, probe, basis, own, weights, driven, squares)
     _sum_up(driven, matrix, out)
     if terms.size:
         correct(out, driven, common, terms)
     if parts:
-        squares = work[1, : samples * parts].reshape((samples, parts))
-        square(driven, 0, own, weights, squares, 0)
         _sum_up(squares, spread, variance)
     return outside
 
