@@ -33,6 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--float-steps", type=count, help="optimiser steps of float training")
     parser.add_argument("--naf-steps", type=count, help="optimiser steps of fine-tuning")
     parser.add_argument(
+        "--naf-noise", choices=("frozen", "none"), default="frozen",
+        help="device noise of the chips that an adapter is trained on; none: one chip with what "
+        "all have in common, codes, wires and bent cells (default: frozen)",
+    )  # fmt: skip
+    parser.add_argument(
         "--acam-steps", type=count, help="optimiser steps of each set of ACAM windows"
     )
     parser.add_argument("--data", metavar="PATH", help="your own copy of the data set")
@@ -83,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     plan = Plan(
         out, library, args.seed, args.float_steps, args.naf_steps, data=data,
         start=shipped_folder() if args.start == "shipped" else args.start and Path(args.start),
-        mapping=mapping_overrides(args.mapping), samples=args.samples,
+        mapping=mapping_overrides(args.mapping), samples=args.samples, naf_noise=args.naf_noise,
     )  # fmt: skip
     if args.acam_steps is not None:
         plan = replace(plan, acam_steps=args.acam_steps)

@@ -23,6 +23,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from behavioral.library import Library
+from behavioral.programming import Noise
 from circuits.errors import ParameterError
 from system.engine import AnalogOps
 from system.generation import language_model
@@ -54,8 +55,9 @@ class AdapterPlan:
     rank : of every layer's pair.
     rate : largest learning rate of AdamW.
     length : tokens of the one window of a step, of a conversation at most.
-    refresh : steps that one chip serves.
+    refresh : steps that one chip serves; without device noise one serves all.
     seed : of initial pairs, windows and chips.
+    noise : device noise of the chips; "none" leaves what all chips have in common.
     """
 
     steps: int
@@ -64,6 +66,12 @@ class AdapterPlan:
     length: int = 256
     refresh: int = 50
     seed: int = 1234
+    noise: Noise = "frozen"
+
+    @property
+    def turn(self) -> int:
+        """Return how many steps one chip serves."""
+        return max(1, self.steps) if self.noise == "none" else self.refresh
 
 
 class _Linear(torch.autograd.Function):
@@ -187,7 +195,7 @@ class AdapterTraining:
         """Do the steps that are left."""
         first = len(self.losses)
         for step in tqdm(range(first, self.plan.steps), desc="adapter", disable=None):
-            if step % self.plan.refresh == 0:
+            if step % self.plan.turn == 0:
                 self._programmed, self._ops = _copy(self.pairs), None
             self.losses.append(self._step(step))
             if report is not None:
@@ -218,7 +226,7 @@ class AdapterTraining:
         window = self.window(step)[:, :-1]
         with torch.no_grad():
             target = networks.llama(networks.FloatOps(), self._weights, self._config, window)
-        ops = self._chip(step // plan.refresh)
+        ops = self._chip(step // plan.turn)
         logits = networks.llama(ops, self._weights, self._config, window)
         loss = naf.distillation(logits, target)
         self.optimizer.zero_grad(set_to_none=True)
@@ -237,7 +245,7 @@ class AdapterTraining:
             for name, (down, up) in self._programmed.items():
                 tensors[f"{name}.weight"] = tensors[f"{name}.weight"] + (up @ down).numpy()
             hardware = hardware_for(network.mapping, network.ranges, self.library)
-            chip = Chip(self.plan.seed, FIRST_CHIP + index)
+            chip = Chip(self.plan.seed, FIRST_CHIP + index, self.plan.noise)
             analog = AnalogOps(tensors, network.ranges, hardware, chip)
             self._ops = AdaptedOps(analog, self.pairs, self._programmed)
         return self._ops
@@ -304,7 +312,7 @@ def train_adapter(
     training.run(report=lambda step, loss: log.info("step %d: divergence %.4f", step + 1, loss))
     provenance = {
         "command": f"nldpe finetune {model} --steps naf --naf-steps {plan.steps} "
-        f"--seed {plan.seed}",
+        f"--naf-noise {plan.noise} --seed {plan.seed}",
         "plan": asdict(plan),
         "library_sha256": library.sha256,
         "tokens": plan.steps * plan.length,

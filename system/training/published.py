@@ -47,7 +47,8 @@ def finetune_published(model: str, steps: list[str], plan: Plan) -> list[Path]:
             " windows, or naf,acam"
         )
     if "naf" in steps:
-        adapter = AdapterPlan(plan.naf_steps or ADAPTER_STEPS, seed=plan.seed)
+        count = plan.naf_steps or ADAPTER_STEPS
+        adapter = AdapterPlan(count, seed=plan.seed, noise=plan.naf_noise)
         place = train_adapter(model, plan.out, plan.library, adapter, plan.data, plan.samples)
         written, model = [place], str(place)
     if chosen:

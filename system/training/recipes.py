@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from behavioral.library import Library
+from behavioral.programming import Noise
 from system import evaluation
 from system.data import datasets, photo_digits, sentences
 from system.data.vision import CALIBRATION_IMAGES
@@ -41,6 +42,7 @@ class Plan:
     start : folder of the checkpoint that the first of the steps starts from; None: `out`
     mapping : choices that differ from the recipe's, as in `Mapping.changed`
     samples : that metrics.json scores; None: as `metrics.write` says
+    naf_noise : device noise of the chips that an adapter is trained on
     """
 
     out: Path
@@ -53,6 +55,7 @@ class Plan:
     start: Path | None = None
     mapping: dict[str, Any] = field(default_factory=dict)
     samples: int | None = None
+    naf_noise: Noise = "frozen"
 
 
 class LenetMnist:

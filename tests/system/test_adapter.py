@@ -153,6 +153,20 @@ def test_an_interrupted_training_goes_on_to_the_same_adapter(library, tmp_path):
 
 
 @pytest.mark.ngspice
+def test_without_device_noise_one_chip_serves_all_steps(library, tmp_path, monkeypatch):
+    network = tiny_network(library.technology.column.rows, output_range="column")
+    tokens = np.random.default_rng(2).integers(0, 48, size=200)
+    chips = []
+    monkeypatch.setattr(
+        adapters, "AnalogOps", lambda *given: chips.append(given[-1]) or AnalogOps(*given)
+    )
+    for noise in ("frozen", "none"):
+        plan = AdapterPlan(steps=3, rank=2, length=24, refresh=2, noise=noise)
+        AdapterTraining(network, library, tokens, plan, tmp_path / noise).run()
+    assert [chip.noise for chip in chips] == ["frozen", "frozen", "none"]
+
+
+@pytest.mark.ngspice
 def test_every_other_step_of_a_chat_model_is_on_a_conversation(library, tmp_path, monkeypatch):
     network = tiny_network(library.technology.column.rows, output_range="column")
     tokens = np.random.default_rng(2).integers(0, 48, size=200)
