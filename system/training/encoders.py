@@ -33,6 +33,7 @@ BERT_TINY: dict[str, Any] = {  # the shape of Turc et al., arXiv:1908.08962; few
 BATCH = 64
 UNKNOWN = 0  # token
 FORGOTTEN = 0.3  # share of the tokens of a training sentence that are taken for unknown
+POOL = 16  # batches drawn at once and sorted by length, where batches are of like lengths
 
 
 def forward(config: BertConfig, ops: TorchOps, p: Parameters, tokens: Tensor) -> Tensor:
@@ -78,16 +79,37 @@ def initial(config: BertConfig, seed: int) -> Parameters:
 
 
 def batches(
-    tokens: NDArray[np.int64], labels: NDArray[np.int64], seed: int
-) -> Callable[[int], tuple[Tensor, Tensor]]:
-    """Return what gives a step's sentences and labels; some tokens are forgotten each time."""
+    tokens: NDArray[np.int64], labels: NDArray[np.int64], seed: int, *, size: int = BATCH,
+    forgotten: float = FORGOTTEN, unknown: int = UNKNOWN, alike: bool = False,
+) -> Callable[[int], tuple[Tensor, Tensor]]:  # fmt: skip
+    """Return what gives a step's sentences and labels; some tokens are forgotten each time.
+
+    Parameters
+    ----------
+    tokens, labels : (n, longest), -1 beyond each end, and (n,).
+    seed : of the order and of what is forgotten.
+    size : sentences of a step.
+    forgotten : share of the tokens that are taken for `unknown`.
+    alike : sentences of a step are of like lengths: little is filled up.
+    """
+    lengths = (tokens >= 0).sum(axis=1)
+
+    def draw(step: int) -> NDArray[np.int64]:
+        return pretraining.image_batch(len(tokens), size, seed, step)
+
+    def draw_alike(step: int) -> NDArray[np.int64]:
+        pool, place = divmod(step, POOL)
+        drawn = np.concatenate([draw(pool * POOL + k) for k in range(POOL)])
+        by_length = drawn[np.argsort(lengths[drawn], kind="stable")].reshape(POOL, size)
+        order = np.random.default_rng((seed, 2, pool)).permutation(POOL)
+        return np.asarray(by_length[order[place]])
 
     def batch(step: int) -> tuple[Tensor, Tensor]:
-        index = pretraining.image_batch(len(tokens), BATCH, seed, step)
+        index = draw_alike(step) if alike else draw(step)
         chosen = tokens[index]
-        chosen = chosen[:, : int((chosen >= 0).sum(axis=1).max())]
-        lost = np.random.default_rng((seed, 1, step)).random(chosen.shape) < FORGOTTEN
-        chosen = np.where(lost & (chosen >= 0), UNKNOWN, chosen)
+        chosen = chosen[:, : int(lengths[index].max())]
+        lost = np.random.default_rng((seed, 1, step)).random(chosen.shape) < forgotten
+        chosen = np.where(lost & (chosen >= 0), unknown, chosen)
         return torch.from_numpy(chosen), torch.from_numpy(labels[index])
 
     return batch

@@ -80,6 +80,20 @@ def test_a_step_s_batch_forgets_tokens_and_is_the_same_again():
     assert not torch.equal(batch(3)[1], labels)
 
 
+def test_batches_of_like_lengths_are_the_same_sentences_with_little_filled_up():
+    lengths = np.random.default_rng(1).integers(1, 30, 320)
+    tokens = np.where(np.arange(30) < lengths[:, None], 7, -1)
+    labels, filled = np.arange(320), {}
+    for alike in (False, True):
+        batch = encoders.batches(tokens, labels, 3, size=20, forgotten=0.0, alike=alike)
+        steps = [batch(step) for step in range(16)]
+        assert sorted(torch.cat([chosen for _, chosen in steps]).tolist()) == labels.tolist()
+        filled[alike] = sum(int((texts < 0).sum()) for texts, _ in steps)
+    assert filled[True] < 0.15 * filled[False]
+    widths = [texts.shape[1] for texts, _ in steps]
+    assert widths != sorted(widths)  # lengths come in any order
+
+
 def test_wordpiece_marks_texts_and_comes_out_the_same_again():
     texts = ["a good film", "A GOOD, bad film"] * 3
     tokenizer = train_wordpiece(texts, 40)
