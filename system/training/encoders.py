@@ -148,7 +148,7 @@ def tune(
     *,
     steps: int,
     seed: int,
-    rate: float = 2e-4,
+    rate: float = 5e-5,
     kept: KeptTraining | None = None,
 ) -> None:
     """Fine-tune in place on freshly programmed chips; the float start is the teacher."""

@@ -27,7 +27,7 @@ from system.training import metrics, naf, networks, windows
 from system.training.kept import KeptTraining
 from system.training.recipes import RECIPES, SERVED, Plan, Recipe
 from system.weights import acam_windows
-from system.weights.checkpoint import load_checkpoint, save_checkpoint
+from system.weights.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
 TRAINED = ("float", "crossbar", "naf")  # steps that change weights
 WINDOWS = ("exact", "trees", "acam")  # steps that write acam.h5 and nothing else
@@ -89,7 +89,7 @@ def _tune(recipe: Recipe, step: str, start: Path) -> tuple[Path, KeptTraining]:
     plan = recipe.plan
     count = plan.naf_steps or recipe.naf_steps
     name = recipe.name if step == "naf" else f"{recipe.name}-{step}"
-    tensors = load_checkpoint(_need(start, f"{recipe.name} --steps float")).tensors
+    tensors = _start(recipe, start).tensors
     parameters = {name: torch.from_numpy(t.copy()).requires_grad_() for name, t in tensors.items()}
     kept = _kept(recipe, name, _command(recipe, step, count), naf.arrays(parameters))
     maker = naf.ChipMaker(
@@ -106,7 +106,7 @@ def _tune(recipe: Recipe, step: str, start: Path) -> tuple[Path, KeptTraining]:
 
 def _quantize(recipe: Recipe, ready: Path) -> Path:
     """Measure the ranges of a checkpoint again, as the mapping says; weights stay."""
-    checkpoint = load_checkpoint(_need(ready, f"{recipe.name} --steps float"))
+    checkpoint = _start(recipe, ready)
     parameters = {name: torch.from_numpy(t) for name, t in checkpoint.tensors.items()}
     made_by = {"weights": checkpoint.extra.get("provenance")}
     return _save(recipe, parameters, recipe.name, "quantize", 0, made_by=made_by)
@@ -147,6 +147,18 @@ def _command(recipe: Recipe, step: str, count: int) -> str:
     words += [f"--{kind}-steps {count}"] if step in TRAINED else []
     words += [f"--map {key}={value}" for key, value in recipe.plan.mapping.items()]
     return " ".join([*words, f"--seed {recipe.plan.seed}"])
+
+
+def _start(recipe: Recipe, place: Path) -> Checkpoint:
+    """Return a checkpoint to go on from, whose tokens are those of the recipe."""
+    found = load_checkpoint(_need(place, f"{recipe.name} --steps float"))
+    ours, theirs = recipe.tokenizer, found.tokenizer
+    if ours is not None and (theirs is None or theirs.get_vocab() != ours.get_vocab()):
+        raise CheckpointError(
+            f"{place} has another tokenizer than this data gives, so that its weights know other "
+            "tokens; begin with --steps float on this data, or leave --data out"
+        )
+    return found
 
 
 def _need(place: Path, words: str) -> Path:

@@ -1,17 +1,20 @@
 """The small BERT: both of its forms, its training batches, and the checkpoint it leaves."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from behavioral.library import Library
+from circuits.errors import CheckpointError
 from system.calibration import calibrate
 from system.engine import AnalogOps
 from system.hardware import Chip, Hardware
 from system.inference import evaluate
 from system.models.bert import Bert, BertConfig
 from system.models.ops import FloatOps
-from system.networks import load_network
+from system.networks import load_network, shipped_folder
 from system.quantization import Mapping
 from system.tokenizer import encode_texts, train_wordpiece
 from system.training import encoders, metrics, naf, networks
@@ -114,3 +117,5 @@ def test_the_sentence_classifier_is_written_and_read_back(library, tmp_path, mon
     network = load_network(str(tmp_path / "bert-tiny-rt"), tile_rows=256, data=tmp_path)
     assert network.metric == "accuracy"
     assert 0 <= evaluate(network, library, mode="noisy", samples=8).mean <= 1
+    with pytest.raises(CheckpointError, match=r"bert-tiny-rt-float has another tokenizer"):
+        finetune("bert-tiny-rt", ["naf"], replace(plan, start=shipped_folder()))
