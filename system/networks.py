@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 
 from circuits.errors import CheckpointError, ParameterError
 from system import evaluation
-from system.calibration import RANGE_CHOICES, TRIM_CHOICES, WINDOW_CHOICES, Ranges, calibrate
+from system.calibration import RANGE_CHOICES, TRIM_CHOICES, WINDOW_CHOICES, Ranges
 from system.data import datasets, sentences, vision
 from system.data.conversations import conversations
+from system.measured_ranges import Calibration, trims
 from system.models.bert import Bert
 from system.models.classifier import KINDS, Classifier
 from system.models.language import LanguageModel, TextModel
 from system.models.ops import FloatOps, Ops
 from system.quantization import Mapping
-from system.range_cache import load_ranges, range_key, store_ranges
 from system.tokenizer import encode_texts
 from system.weights import zoo
 from system.weights.acam_windows import is_windows
@@ -274,7 +274,7 @@ def load_network(
     if not fits or not _same(Mapping.from_dict(tuned_for), mapping, WINDOW_CHOICES):
         network = _untuned(network)
     kept_rows = any(key.endswith(".trim") for key in network.ranges)
-    if _trims(mapping) and not (kept_rows and _same(kept, mapping, TRIM_CHOICES)):
+    if trims(mapping) and not (kept_rows and _same(kept, mapping, TRIM_CHOICES)):
         found = Calibration(network, tile_rows).ranges()
         rows = {key: value for key, value in found.items() if key.endswith(".trim")}
         network = replace(network, ranges=network.ranges | rows)
@@ -286,10 +286,6 @@ def is_measured(checkpoint: Checkpoint, tile_rows: int) -> bool:
     """Return whether a checkpoint holds ranges for tiles of so many rows."""
     holds = not all(map(is_windows, checkpoint.analog))
     return holds and checkpoint.config.get("tile_rows") == tile_rows
-
-
-def _trims(mapping: Mapping) -> bool:
-    return any(one.output_trim for one in mapping.every())
 
 
 def _same(one: Mapping, other: Mapping, choices: tuple[str, ...]) -> bool:
@@ -374,49 +370,3 @@ def _default_mapping(checkpoint: Checkpoint) -> dict[str, Any]:
             "*.mlp.product": products | {"product_copies": 16},
         },
     }
-
-
-def run_windows(model: LanguageModel, windows: NDArray[np.int64], ops: Ops) -> list[Any]:
-    """Return the logits of windows (n, tokens) but for each one's last; -1 is beyond its end."""
-    return [model.forward(w[w >= 0][None, :-1], ops) for w in windows]
-
-
-class Calibration:
-    """The ranges of a network's codes, measured in float on training data of its task.
-
-    They are kept in the cache folder under the sha256 of everything they depend on.
-
-    Attributes
-    ----------
-    key : this sha256.
-    """
-
-    def __init__(self, network: Network, tile_rows: int) -> None:
-        self._network, self._rows = network, tile_rows
-        self._inputs = network.calibration_inputs()
-        mapping, config = network.mapping, network.checkpoint.config
-        choices = {
-            "config": {k: v for k, v in config.items() if k not in ("mapping", "base", "adapter")},
-            "tile_rows": tile_rows,
-            **mapping.chosen(RANGE_CHOICES),
-            **({"trim": mapping.chosen(TRIM_CHOICES)} if _trims(mapping) else {}),
-        }
-        self.key = range_key(network.model.tensors, self._inputs, choices)
-
-    def ranges(self) -> Ranges:
-        """Return the ranges; measures them if they are not kept."""
-        kept = load_ranges(self.key)
-        if kept is not None:
-            return kept
-        network, inputs = self._network, self._inputs
-        model = network.model
-        log.info("Measuring the ranges of the codes of %s on training data.", network.name)
-
-        def forward(ops: Ops) -> object:
-            if isinstance(model, LanguageModel):
-                return run_windows(model, inputs, ops)
-            return evaluation.outputs(model, ops, inputs)
-
-        found = calibrate(model.tensors, forward, network.mapping, self._rows)
-        store_ranges(self.key, found)
-        return found

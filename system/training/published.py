@@ -8,7 +8,8 @@ from pathlib import Path
 from circuits.errors import ParameterError
 from system import inputs
 from system.files import write_json
-from system.networks import Calibration, is_measured, known_names, load_network, shipped
+from system.measured_ranges import Calibration
+from system.networks import is_measured, known_names, load_network, shipped
 from system.training import windows
 from system.training.adapters import AdapterPlan, train_adapter
 from system.training.pipeline import WINDOWS

@@ -19,8 +19,9 @@ from system.data.conversations import conversations
 from system.generation import Sampling, generate
 from system.hardware import Chip
 from system.inference import arithmetic
+from system.measured_ranges import run_windows
 from system.models.ops import FloatOps
-from system.networks import load_network, run_windows, shipped
+from system.networks import load_network, shipped
 from system.weights.checkpoint import load_checkpoint
 
 LLAMA = "llama-austen-float"

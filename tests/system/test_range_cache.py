@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from system import networks, range_cache
+from system import measured_ranges, range_cache
 from system.calibration import RANGE_CHOICES, TRIM_CHOICES, RangeRecorder
 from system.data import datasets
 from system.networks import load_network
@@ -29,7 +29,7 @@ def refuse(*_):
 
 def test_a_network_is_measured_once(folder, monkeypatch):
     first = load_network(NAME, tile_rows=256, overrides=OTHER).ranges
-    monkeypatch.setattr(networks, "calibrate", refuse)
+    monkeypatch.setattr(measured_ranges, "calibrate", refuse)
     again = load_network(NAME, tile_rows=256, overrides=OTHER).ranges
     assert first.keys() == again.keys()
     for key, value in first.items():
@@ -41,7 +41,7 @@ def test_a_network_is_measured_once(folder, monkeypatch):
 
 def test_a_choice_that_moves_no_range_finds_the_same_file(folder, monkeypatch):
     load_network(NAME, tile_rows=256, overrides={"output_margin": 0.5})
-    monkeypatch.setattr(networks, "calibrate", refuse)
+    monkeypatch.setattr(measured_ranges, "calibrate", refuse)
     load_network(NAME, tile_rows=256, overrides={"output_lift": 0.5})
 
 
