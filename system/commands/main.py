@@ -41,7 +41,6 @@ TALKING = (
     "system.sweep.study",
     "system.quality_study",
     "system.training.adapters",
-    "system.training.heads",
     "system.training.kept",
 )
 RESUMABLE = (

@@ -132,34 +132,22 @@ class BertConfig:
             linears["pooler.dense"] = (width, width)
         for norm in norms:
             table[f"{norm}.weight"] = table[f"{norm}.bias"] = (width,)
+        if self.classes:
+            linears["classifier"] = (self.classes, width)
         for name, (rows, columns) in linears.items():
             table[f"{name}.weight"], table[f"{name}.bias"] = (rows, columns), (rows,)
-        return table | (_head_shapes(self.classes, width) if self.classes else {})
+        return table
 
 
 def shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     """Return the name and shape of every tensor of a checkpoint.
-
-    One that names a "base" holds the classifier alone, and its encoder is the base's.
 
     Raises
     ------
     CheckpointError
         A key is missing, or the sizes do not fit together.
     """
-    if "base" not in config:
-        return BertConfig.from_dict(config).shapes()
-    classes, width = config.get("classes"), config.get("hidden_size")
-    if not (isinstance(classes, int) and isinstance(width, int) and classes > 0 and width > 0):
-        raise CheckpointError(
-            f"config.json: classes {classes!r} and hidden_size {width!r}, wanted positive whole "
-            "numbers"
-        )
-    return _head_shapes(classes, width)
-
-
-def _head_shapes(classes: int, width: int) -> dict[str, tuple[int, ...]]:
-    return {"classifier.weight": (classes, width), "classifier.bias": (classes,)}
+    return BertConfig.from_dict(config).shapes()
 
 
 def rename(stored: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

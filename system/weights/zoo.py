@@ -135,6 +135,7 @@ def load(name: str) -> Checkpoint:
     return Checkpoint(entry.config, tensors)
 
 
+<<<<<<< HEAD
 def complete(head: Checkpoint) -> Checkpoint:
     """Return a checkpoint whose config.json names a "base", with all that is the base's.
 
@@ -156,6 +157,8 @@ def complete(head: Checkpoint) -> Checkpoint:
     return Checkpoint(config, tensors, head.analog, head.extra, tokenizer, windows=head.windows)
 
 
+=======
+>>>>>>> ba58ef0 (MiniLM-L6 fine-tuned through low-rank pairs, in float and on chips)
 def _read_torch(path: Path, _: Mapping[str, Any]) -> Tensors:
     stored = read_state_dict(path)
     return {k: v for k, v in stored.items() if not k.endswith(".num_batches_tracked")}

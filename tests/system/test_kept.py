@@ -8,15 +8,12 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from circuits.errors import CheckpointError  # noqa: E402
-from system import evaluation  # noqa: E402
 from system.calibration import calibrate  # noqa: E402
 from system.commands.main import main  # noqa: E402
-from system.models.bert import Bert, BertConfig  # noqa: E402
 from system.models.llama import Llama, LlamaConfig  # noqa: E402
 from system.quantization import Mapping  # noqa: E402
 from system.training import (  # noqa: E402
     convnets,
-    heads,
     metrics,
     naf,
     networks,
@@ -26,13 +23,6 @@ from system.training import (  # noqa: E402
 from system.training.kept import KeptTraining  # noqa: E402
 from tests.behavioral.standin import make_library  # noqa: E402
 from tests.system.tiny_llama import CONFIG  # noqa: E402
-
-BERT = BertConfig.from_dict(
-    {
-        "vocab_size": 50, "hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1,
-        "num_attention_heads": 2, "max_position_embeddings": 8, "pooling": "mean",
-    }
-)  # fmt: skip
 
 
 class Stopped(KeptTraining):
@@ -130,31 +120,6 @@ def test_finetune_goes_on_step_by_step(quick_library, tmp_path, monkeypatch, cap
     files = [sorted(p for p in (tmp_path / o).rglob("*.*")) for o in ("stopped", "whole")]
     assert [p.name for p in files[0]] == [p.name for p in files[1]]
     assert all(a.read_bytes() == b.read_bytes() for a, b in zip(*files, strict=True) if a.is_file())
-
-
-def test_sentences_are_encoded_once(tmp_path, monkeypatch):
-    """Stopped in the third block of four; going on repeats none, nor does a damaged file stay."""
-    shapes = BERT.shapes().items()
-    rng = np.random.default_rng(4)
-    model = Bert(BERT, {name: rng.normal(0, 0.2, s).astype(np.float32) for name, s in shapes})
-    tokens, kept, sizes = rng.integers(0, 50, (14, 6)), tmp_path / "kept", []
-    outputs = evaluation.outputs
-
-    def stopping(model, ops, inputs):
-        sizes.append(len(inputs))
-        if len(sizes) == 3:
-            raise KeyboardInterrupt
-        return outputs(model, ops, inputs)
-
-    monkeypatch.setattr(heads, "BLOCK", 4)
-    monkeypatch.setattr(evaluation, "outputs", stopping)
-    with pytest.raises(KeyboardInterrupt):
-        heads.sentence_vectors(model, tokens, kept)
-    found = heads.sentence_vectors(model, tokens, kept)
-    assert sizes == [4, 4, 4, 4, 2]
-    kept.write_bytes(kept.read_bytes()[:200])
-    np.testing.assert_array_equal(heads.sentence_vectors(model, tokens, kept), found)
-    assert sizes[5:] == [4, 4, 4, 2]
 
 
 def test_a_damaged_state_says_what_to_do(tmp_path):

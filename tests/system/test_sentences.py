@@ -11,13 +11,12 @@ from system.data import fetch, sentences
 from system.models.bert import Bert, BertConfig
 from system.models.ops import FloatOps
 from system.networks import load_network
-from system.weights.checkpoint import save_checkpoint
+from system.weights.adapter import save_adapter
 
 HEAD = {
     "model_type": "bert",
     "base": "minilm-l6",
     "classes": 2,
-    "hidden_size": 384,
     "dataset": sentences.NAME,
 }
 
@@ -126,9 +125,8 @@ def test_similarity_is_the_mean_cosine():
 
 
 def save_head(path, width=384, **changes):
-    tensors = {"classifier.weight": np.ones((2, width), np.float32)}
-    config = {**HEAD, "hidden_size": width, **changes}
-    save_checkpoint(path, config, {**tensors, "classifier.bias": np.zeros(2, np.float32)})
+    tensors = {"classifier.weight": np.ones((2, width)), "classifier.bias": np.zeros(2)}
+    save_adapter(path, HEAD | changes, {}, {}, tensors)
 
 
 def test_a_head_runs_on_the_encoder_it_names(tmp_path):
@@ -147,8 +145,8 @@ def test_a_head_runs_on_the_encoder_it_names(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"base": "minilm"}, "base is 'minilm', wanted one of: .*minilm-l6"),
-        ({"width": 192}, r"classifier\.weight|do not fit"),
+        ({"base": "minilm"}, "no path is called 'minilm'; nearest: .*minilm-l6"),
+        ({"width": 192}, r"want \(2, 384\), got \(2, 192\)"),
     ],
 )
 def test_a_head_of_another_encoder_is_refused(tmp_path, changes, message):
