@@ -1,144 +1,173 @@
-"""A differentiable ACAM: what a search gives, with the gradients of the windows' bounds.
+"""How the error of noisy ACAM units changes with the bounds of their windows.
 
 Bounds pass through the very model that inference programs: the characterised threshold curve, and
-programming and read noise of two devices a row. The search is the exact one; its gradients are
-those of a soft search, in which a row scores relu(u - lo) relu(hi - u), the scores of the rows of
-an output bit add up and are divided by themselves plus a small number, and the Gray code is decoded
-softly from the highest bit down.
+programming and read noise of two devices a row. What they become decides the codes of all inputs;
+moving a bound a little changes the output bit of its row for the inputs that lie at the bound, and
+for no others. So the derivative of the mean squared error of the codes is the density of inputs at
+the bound, times what the squared error there is with the bit and without it: exact for these draws,
+without a soft search, and without the noise of sampled inputs.
 
 References
 ----------
-NL-DPE, arXiv 2511.13950, Algorithm 1, and the released code (scores, division, soft decoding by
-squared differences). What differs here, each because the error of the codes grew without it
-(docs/naf.md): the score is divided by the window's width and starts a little outside it, so that an
-edge is equally soft everywhere and one half at the bound itself; a xor b is a + b - 2 a b instead
-of (a - b)^2, equal on bits but with no preference for one side of an edge; the value is the exact
-search's.
+NL-DPE, arXiv 2511.13950, Algorithm 1, and the released code take the gradient of a soft search in
+place of it: rows score relu(u - lo) relu(hi - u), and the Gray code is decoded softly.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from behavioral.acam import AcamModel
+from behavioral.windows import Windows
+from system.training.functions import Problem
 
-Bits = NDArray[np.int64]
+Float = NDArray[np.float64]
+Codes = NDArray[np.int64]
 
-OPEN = (-1.0, 2.0)  # where open bounds stand in the search: a line's length beyond its ends
-SOFTNESS = 0.05 / 255  # of the line: distance in which an edge goes from one half to zero; ours
+CELLS = 2048  # of a line, at which the codes of units are looked up
 _STEP = 1e-3  # of the line: to either side of a bound, for the slope of a programmed one
 
 
-class _Programmed(torch.autograd.Function):
-    """Bounds as the cells have them; backward from the same draws a step to either side."""
+@dataclass(frozen=True)
+class Programmed:
+    """Units as their cells have them.
 
-    @staticmethod
-    def forward(
-        ctx: Any, lo: Tensor, hi: Tensor, bit: Bits, model: AcamModel, noise: float,
-        seed: tuple[int, ...],
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Return the actual bounds (columns, rows) for wanted ones."""
-        low, high = lo.numpy(), hi.numpy()
+    Attributes
+    ----------
+    ends : (2, units, rows) float array, lower and upper bounds on the line, in u.
+    slopes : (2, units, rows) float array, how they move with the wanted ones.
+    codes : (units, cells or levels) int array, along the line.
+    windows : that were wanted.
+    """
 
-        def actual(shift: float) -> NDArray[np.float32]:
-            unit = model.program(
-                low + shift, high + shift, bit, int(bit.max()) + 1, seed=seed, noise=noise,
-                columns=len(low), cells=2,
-            )  # fmt: skip
-            assert unit.lo is not None
-            assert unit.hi is not None
-            return np.stack([unit.lo, unit.hi])
-
-        here, below, above = (actual(shift) for shift in (0.0, -_STEP, _STEP))
-        with np.errstate(invalid="ignore"):
-            slope = (above - below) / np.float32(2 * _STEP)
-        slope[~np.isfinite(slope)] = 1.0  # a bound next to the end of the line
-        slope[~np.isfinite(here)] = 0.0
-        ctx.slopes = torch.from_numpy(slope.astype(low.dtype))
-        ends = torch.from_numpy(np.clip(here, *OPEN).astype(low.dtype))
-        return ends[0], ends[1]
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """Return the gradients of the wanted bounds."""
-        low, high = (g * slope for g, slope in zip(gradients, ctx.slopes, strict=True))
-        return low, high, None, None, None, None
+    ends: Float
+    slopes: Float
+    codes: Codes
+    windows: Windows
 
 
 def program(
-    lo: Tensor, hi: Tensor, bit: Bits, model: AcamModel, *, seed: tuple[int, ...],
-    noise: float = 1.0,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Program windows into cells and return the bounds that the cells really have.
+    bounds: Float, line: Float, windows: Windows, model: AcamModel, *, seed: tuple[int, ...],
+    noise: float = 1.0, levels: int | None = None,
+) -> Programmed:  # fmt: skip
+    """Program windows into cells.
 
     Parameters
     ----------
-    lo, hi : (columns, rows) tensors
-        Wanted bounds on the data line, in u; outside (0, 1) they are open.
-    bit : (rows,) int array
+    bounds : (2, rows) float array [units of the argument]
+        Wanted in place of those of `windows`.
+    line : (2, units) float array, arguments at the ends of each unit's data line.
+    windows : Windows
     model : AcamModel
     seed : of the draws.
     noise : factor on both standard deviations.
-
-    Returns
-    -------
-    lo, hi : (columns, rows) tensors
-        Open bounds a line's length beyond the line; rows that never match have ``lo >= hi``.
+    levels : DAC levels along the line, if units convert nothing else.
     """
-    found = _Programmed.apply(lo, hi, bit, model, noise, seed)  # type: ignore[no-untyped-call]
-    return found[0], found[1]
+    wanted = (bounds[:, None] - line[0][:, None]) / (line[1] - line[0])[:, None]
+
+    def actual(shift: float, cells: int, levels: int | None = None) -> tuple[Float, Codes]:
+        unit = model.program(
+            wanted[0] + shift, wanted[1] + shift, windows.bit, windows.bits, seed=seed,
+            noise=noise, columns=line.shape[1], cells=cells, levels=levels,
+        )  # fmt: skip
+        assert unit.lo is not None
+        assert unit.hi is not None
+        return np.stack([unit.lo, unit.hi]).astype(np.float64), unit.table.astype(np.int64)
+
+    (below, _), (above, _) = actual(-_STEP, 2), actual(_STEP, 2)
+    ends, codes = actual(0.0, CELLS, levels)
+    with np.errstate(invalid="ignore"):
+        slopes = (above - below) / (2 * _STEP)
+    slopes[~np.isfinite(slopes)] = 1.0  # a bound next to the end of the line
+    return Programmed(ends, slopes, codes, windows)
 
 
-def soft_bits(
-    u: Tensor, lo: Tensor, hi: Tensor, bit: Bits, bits: int, softness: float = SOFTNESS
-) -> Tensor:
-    """Return how much each output bit is 1, in [0, 1): (columns, samples, bits).
+def decode(word: Codes) -> Codes:
+    """Return the numbers of Gray words of up to 16 bits."""
+    for shift in (8, 4, 2, 1):
+        word = word ^ (word >> shift)
+    return word
+
+
+def derivative(
+    problem: Problem, bounds: list[Float], chosen: Codes, model: AcamModel, seed: tuple[int, ...]
+) -> list[Float]:
+    """Return how the mean squared error of codes changes with each bound.
 
     Parameters
     ----------
-    u : (columns, samples) tensor of data-line positions.
-    lo, hi : (columns, rows) tensors of actual bounds.
-    bit : (rows,) int array
-    bits : width of the code.
-    softness : of an edge, in u; a bit is one half at a bound, zero this far outside it.
+    problem : Problem
+    bounds : (2, rows) float arrays [units of the argument], of each set of windows.
+    chosen : (n,) columns to program.
+    model : AcamModel
+    seed : of the draws.
+
+    Returns
+    -------
+    (2, rows) float arrays [codes^2 over units of the argument]
+        Means over the columns; of a bound beyond its line 0.
     """
-    low, high = lo[:, None] - softness, hi[:, None] + softness
-    width = (high - low).clamp_min(softness)
-    score = torch.relu(u[..., None] - low) * torch.relu(high - u[..., None]) / width
-    total = score @ _wires(bit, bits, u.dtype)
-    return total / (total + softness)
+    line, repeat = problem.ends(chosen), problem.repeat
+    lines = np.repeat(line, repeat, axis=1)
+    units = [
+        program(
+            own,
+            lines,
+            place.windows,
+            model,
+            seed=(*seed, i) if i else seed,
+            levels=problem.levels,
+        )
+        for i, (own, place) in enumerate(zip(bounds, problem.placements, strict=True))
+    ]
+    count = repeat * len(units)
+    mean = np.sum([unit.codes.reshape(len(chosen), repeat, -1).sum(1) for unit in units], axis=0)
+    mean = np.repeat(mean / count, repeat, axis=0)
+    of = np.repeat(chosen, repeat)
+    span = (lines[1] - lines[0])[:, None]
+    return [
+        (_by_bound(problem, unit, mean, of, count) * unit.slopes / span).sum(axis=1) / len(chosen)
+        for unit in units
+    ]
 
 
-def decode(gray: Tensor) -> Tensor:
-    """Return the codes (...) of soft Gray bits (..., bits), lowest bit first."""
-    bits = gray.shape[-1]
-    value = gray[..., -1]
-    code = value * 2.0 ** (bits - 1)
-    for k in range(bits - 2, -1, -1):
-        value = gray[..., k] + value - 2.0 * gray[..., k] * value
-        code = code + value * 2.0**k
-    return code
+def _by_bound(problem: Problem, units: Programmed, mean: Float, of: Codes, count: int) -> Float:
+    """Return the derivative (2, units, rows) by the actual bounds [codes^2].
 
-
-def search(
-    u: Tensor, lo: Tensor, hi: Tensor, bit: Bits, bits: int, softness: float = SOFTNESS
-) -> Tensor:
-    """Return the codes (columns, samples) of the exact search, with the soft one's gradients.
-
-    Parameters as in `soft_bits`.
+    Parameters
+    ----------
+    mean : (units, cells) mean codes on each unit's line.
+    of : (units,) the column that each unit stands at.
+    count : units in parallel.
     """
-    soft = decode(soft_bits(u, lo, hi, bit, bits, softness))
-    with torch.no_grad():
-        match = ((u[..., None] > lo[:, None]) & (u[..., None] < hi[:, None])).to(u.dtype)
-        exact = decode((match @ _wires(bit, bits, u.dtype) > 0).to(u.dtype))
-    return exact + (soft - soft.detach())
+    both = units.ends.transpose(1, 0, 2)
+    inside = (both > 0.0) & (both < 1.0)
+    u = problem.snapped(np.where(inside, both, 0.5).reshape(len(of), -1))
+    cell = np.rint(u * (mean.shape[1] - 1)) if problem.levels else np.floor(u * mean.shape[1])
+    at = cell.astype(np.int64)
+    error = np.take_along_axis(mean, at, axis=1) - problem.codes(problem.ends(of), u)
+    code = np.take_along_axis(units.codes, at, axis=1)
+    mask = np.tile(1 << units.windows.bit, 2)
+    word = code ^ (code >> 1)
+    less, more = (decode(w) - code for w in (word & ~mask, word | mask))
+    change = (error + more / count) ** 2 - (error + less / count) ** 2
+    change *= problem.density(of, u) * inside.reshape(u.shape) * _alone(units, u)
+    signed = change.reshape(both.shape) * np.array([-1.0, 1.0])[:, None]
+    return np.asarray(signed.transpose(1, 0, 2))
 
 
-def _wires(bit: Bits, bits: int, dtype: torch.dtype) -> Tensor:
-    """Return (rows, bits): 1 where a row pulls the line of an output bit."""
-    return torch.from_numpy(bit[:, None] == np.arange(bits)).to(dtype)
+def _alone(units: Programmed, u: Float) -> NDArray[np.bool_]:
+    """Return where no other row of the same bit matches at bounds u (units, 2 * rows)."""
+    low, high = units.ends
+    places, found = u.reshape(len(u), 2, -1), np.zeros((len(u), 2, len(low[0])), np.bool_)
+    for bit in np.unique(units.windows.bit):
+        (rows,) = np.nonzero(units.windows.bit == bit)
+        x = places[:, :, rows, None]
+        match = (x > low[:, None, None, rows]) & (x < high[:, None, None, rows])
+        match &= ~np.eye(len(rows), dtype=np.bool_)
+        found[:, :, rows] = ~match.any(axis=-1)
+    empty = low >= high
+    return np.asarray((found & ~empty[:, None]).reshape(u.shape))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import norm
 
 from behavioral.log_units import LevelFunction
 from behavioral.windows import Function
@@ -24,6 +26,7 @@ from system.quantization import Mapping
 from system.weights.acam_windows import is_windows
 
 Float = NDArray[np.float64]
+Codes = NDArray[np.int64]
 
 TOKENS = 128  # of the one text whose products are recorded
 PRODUCT_ROWS = 256  # recorded rows of an element-wise product
@@ -43,7 +46,7 @@ class Problem:
     repeat : units at each place; the codes of all units in parallel are added.
     mean, std : (n,) of each column's inputs, in u; None: uniform inputs only.
     levels : DAC levels along the line, where units convert nothing else.
-    used : (m,) array, levels that calibration saw.
+    used : (m,) array, levels that calibration saw, where there are levels.
     """
 
     name: str
@@ -56,20 +59,51 @@ class Problem:
     levels: int | None = None
     used: NDArray[Any] | None = None
 
-    def draw(self, rng: np.random.Generator, columns: int, samples: int) -> tuple[Float, Float]:
-        """Return the line's ends (2, columns) of columns drawn at random, and inputs u for each."""
+    def ends(self, chosen: Codes) -> Float:
+        """Return the arguments (2, n) at the ends of the data lines of columns (n,)."""
         place = self.placements[0]
-        chosen = rng.integers(0, len(place.low), columns)
-        u = self.start + (1.0 - self.start) * rng.random((columns, samples))
-        if self.mean is not None and self.std is not None:
+        return np.stack([place.low[chosen], place.high[chosen]]).astype(np.float64)
+
+    def columns(self, rng: np.random.Generator, count: int) -> Codes:
+        """Return columns drawn at random."""
+        return rng.integers(0, len(self.placements[0].low), count)
+
+    def inputs(self, rng: np.random.Generator, chosen: Codes, samples: int) -> Float:
+        """Return inputs u (n, samples) of columns: half uniform, half as calibration saw them."""
+        u = self.start + (1.0 - self.start) * rng.random((len(chosen), samples))
+        if self.levels is not None:
+            u = np.floor(u * self.levels) / (self.levels - 1)
+            assert self.used is not None
+            u[:, ::2] = rng.choice(self.used, u[:, ::2].shape) / (self.levels - 1)
+        elif self.mean is not None and self.std is not None:
             used = rng.normal(self.mean[chosen, None], self.std[chosen, None], u.shape)
             u[:, ::2] = np.clip(used[:, ::2], 0.0, 1.0)
+        return u
+
+    def density(self, chosen: Codes, u: Float) -> Float:
+        """Return the density of such inputs at u (n, m), between the ends of the line."""
+        plain = (u >= self.start) / (1.0 - self.start)
         if self.levels is not None:
-            level = np.floor(u * self.levels)
-            if self.used is not None:
-                level[:, ::2] = rng.choice(self.used, level[:, ::2].shape)
-            u = level / (self.levels - 1)
-        return np.stack([place.low[chosen], place.high[chosen]]).astype(np.float64), u
+            used = self._share[np.rint(u * (self.levels - 1)).astype(np.int64)]
+            return np.asarray((plain + used) / 2.0)
+        if self.mean is None or self.std is None:
+            return np.asarray(plain)
+        used = norm.pdf(u, self.mean[chosen, None], self.std[chosen, None])
+        return np.asarray((plain + used) / 2.0)
+
+    @cached_property
+    def _share(self) -> Float:
+        """Density of the levels that calibration saw."""
+        assert self.levels is not None
+        assert self.used is not None
+        counts = np.bincount(self.used.astype(np.int64), minlength=self.levels)
+        return np.asarray(counts * (self.levels / len(self.used)), np.float64)
+
+    def snapped(self, u: Float) -> Float:
+        """Return the inputs nearest to u that units convert."""
+        if self.levels is None:
+            return u
+        return np.asarray(np.rint(u * (self.levels - 1)) / (self.levels - 1))
 
     def codes(self, ends: Float, u: Float) -> Float:
         """Return the mean codes of the quantised functions at inputs u of columns of these ends."""
@@ -128,7 +162,7 @@ def problems(network: Network, tile_rows: int) -> Iterator[Problem]:
     for name, x in ops.tanh_inputs.items():
         mapping = network.mapping.of(name)
         units = TanhUnits(None, name, network.model.tensors, ranges, mapping)
-        yield _of_levels(units.function, mapping.output_copies, units.levels(x).ravel())
+        yield of_levels(units.function, mapping.output_copies, units.levels(x).ravel())
 
 
 def _of_layer(spec: LayerSpec, mapping: Mapping, ranges: Ranges) -> Iterator[Problem]:
@@ -175,10 +209,10 @@ def _of_products(ops: _Recorder, mapping: Mapping, ranges: Ranges) -> Iterator[P
             functions[function.key] = function
             used.setdefault(function.key, []).append(levels)
     for key, function in functions.items():
-        yield _of_levels(function, function.repeat, np.concatenate(used[key]))
+        yield of_levels(function, function.repeat, np.concatenate(used[key]))
 
 
-def _of_levels(function: LevelFunction, repeat: int, used: NDArray[Any]) -> Problem:
+def of_levels(function: LevelFunction, repeat: int, used: NDArray[Any]) -> Problem:
     """Return the windows of units that convert DAC levels."""
     low, levels = np.zeros(1, np.float32), function.codes.shape[1]
     places = tuple(

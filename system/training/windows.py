@@ -28,7 +28,7 @@ from behavioral.library import Library
 from circuits.errors import CheckpointError
 from system.hardware import Hardware
 from system.networks import Network
-from system.training import acam
+from system.training.acam import derivative
 from system.training.functions import Problem, problems
 from system.training.pretraining import cosine
 from system.training.trees import fit_windows
@@ -40,11 +40,12 @@ log = logging.getLogger(__name__)
 Float = NDArray[np.float64]
 Bounds = list[Float]  # (2, rows) of each set of windows of a problem
 
-STEPS = 300
-RATE = 0.1  # codes a step
-COLUMNS, SAMPLES = 8, 512  # of one step: units programmed, inputs of each
-CHECKED = 64  # columns programmed to compare states
-EVERY = 50  # steps between comparisons
+STEPS = 100
+RATE = 0.15  # codes a step; less of windows that err by less than a code
+UNITS, LEAST_COLUMNS = 32, 4  # of one step: units programmed; columns where many are in parallel
+CHECKED, SAMPLES = 64, 4096  # columns programmed to compare states, inputs of each
+EVERY = 25  # steps between comparisons
+KEPT = 10  # functions between two writings of those that are ready
 PARTIAL = ".acam.training"  # beside the checkpoint, after its name
 # Random streams: of inputs, of training, of the comparison of states, of the error at the end.
 _INPUTS, _TRAINING, _CHOICE, _END = range(4)
@@ -52,10 +53,12 @@ _INPUTS, _TRAINING, _CHOICE, _END = range(4)
 
 def error(problem: Problem, bounds: Bounds, model: AcamModel, seed: tuple[int, ...]) -> float:
     """Return the rms error [codes] of windows on freshly programmed columns."""
-    ends, u = problem.draw(np.random.default_rng((*seed, 1)), CHECKED, 8 * SAMPLES)
+    rng = np.random.default_rng((*seed, 1))
+    chosen = problem.columns(rng, CHECKED)
+    u, line = problem.inputs(rng, chosen, SAMPLES), problem.ends(chosen)
     total = np.zeros(u.shape)
     for i, (place, own) in enumerate(zip(problem.placements, bounds, strict=True)):
-        lo, hi = _on_line(own, ends)
+        lo, hi = (own[:, None] - line[0][:, None]) / (line[1] - line[0])[:, None]
         unit = model.program(
             lo, hi, place.windows.bit, place.windows.bits, seed=(*seed, i) if i else seed,
             columns=CHECKED, levels=problem.levels, copies=problem.repeat,
@@ -66,33 +69,7 @@ def error(problem: Problem, bounds: Bounds, model: AcamModel, seed: tuple[int, .
             level = np.rint(u * (problem.levels - 1)).astype(np.int64)
             total += np.take_along_axis(unit.table, level, axis=1)
     mean = total / (len(bounds) * problem.repeat)
-    return float(np.sqrt(np.mean((mean - problem.codes(ends, u)) ** 2)))
-
-
-def _tensor(values: Float) -> torch.Tensor:
-    return torch.from_numpy(values.astype(np.float32))
-
-
-def _on_line(bounds: Any, ends: Any) -> tuple[Any, Any]:
-    """Return lo and hi (columns, rows) in u for bounds (2, rows) and lines' ends (2, columns)."""
-    low, span = ends[0][:, None], (ends[1] - ends[0])[:, None]
-    return (bounds[0] - low) / span, (bounds[1] - low) / span
-
-
-def _search(
-    problem: Problem, bounds: list[torch.Tensor], ends: Float, u: Float, model: AcamModel,
-    seed: tuple[int, ...],
-) -> torch.Tensor:  # fmt: skip
-    """Return the mean codes (columns, samples) of units in parallel, programmed afresh."""
-    repeat = problem.repeat
-    place, inputs = _tensor(np.repeat(ends, repeat, axis=1)), _tensor(np.repeat(u, repeat, axis=0))
-    total = torch.zeros(inputs.shape)
-    for i, (own, at) in enumerate(zip(bounds, problem.placements, strict=True)):
-        bit, bits = at.windows.bit, at.windows.bits
-        key = (*seed, i) if i else seed
-        actual = acam.program(*_on_line(own, place), bit, model, seed=key)
-        total = total + acam.search(inputs, *actual, bit, bits)
-    return total.reshape(len(u), repeat, -1).mean(dim=1) / len(bounds)
+    return float(np.sqrt(np.mean((mean - problem.codes(line, u)) ** 2)))
 
 
 def tune(
@@ -106,7 +83,8 @@ def tune(
     problem : Problem
     model : AcamModel
         Its device's noise is what the windows are tuned for.
-    steps, rate : of Adam, on shifts in codes
+    steps : of Adam
+    rate : of its shifts in codes, for windows that err by one code
     seed : of inputs and draws
 
     Returns
@@ -116,31 +94,25 @@ def tune(
     """
     exact = [place.windows for place in problem.placements]
     start = [np.stack([one.lo, one.hi]) for one in exact]
-    codes = [float(np.ptp(one.x_range)) / (2**one.bits - 1) for one in exact]
-    shifts = [torch.zeros((2, one.rows), requires_grad=True) for one in exact]
+    code = [float(np.ptp(one.x_range)) / (2**one.bits - 1) for one in exact]
+    shifts = [torch.zeros((2, one.rows), dtype=torch.float64) for one in exact]
     optimizer = torch.optim.Adam(shifts, lr=rate)
     rng = np.random.default_rng((*seed, _INPUTS))
-    columns = max(1, COLUMNS // (len(exact) * problem.repeat))
+    columns = max(LEAST_COLUMNS, UNITS // (len(exact) * problem.repeat))
 
     kept = start
     best = first = error(problem, start, model, (*seed, _CHOICE)) if steps else 0.0
     bar = tqdm(range(steps), desc=problem.name, disable=None, mininterval=1.0, leave=False)
     for step in bar:
-        optimizer.param_groups[0]["lr"] = rate * cosine(step, steps, warm_up=1)
-        ends, u = problem.draw(rng, columns, SAMPLES)
-        moving = [
-            _tensor(s) + code * shift for s, code, shift in zip(start, codes, shifts, strict=True)
-        ]
-        found = _search(problem, moving, ends, u, model, (*seed, _TRAINING, step))
-        loss = torch.mean((found - _tensor(problem.codes(ends, u))) ** 2)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.param_groups[0]["lr"] = rate * min(first, 1.0) * cosine(step, steps, warm_up=1)
+        moved = [s + c * shift.numpy() for s, c, shift in zip(start, code, shifts, strict=True)]
+        chosen = problem.columns(rng, columns)
+        slopes = derivative(problem, moved, chosen, model, (*seed, _TRAINING, step))
+        for shift, c, slope in zip(shifts, code, slopes, strict=True):
+            shift.grad = torch.from_numpy(c * slope)
         optimizer.step()
         if (step + 1) % EVERY == 0 or step + 1 == steps:
-            moved = [
-                s + code * shift.detach().numpy()
-                for s, code, shift in zip(start, codes, shifts, strict=True)
-            ]
+            moved = [s + c * shift.numpy() for s, c, shift in zip(start, code, shifts, strict=True)]
             now = error(problem, moved, model, (*seed, _CHOICE))
             bar.set_postfix(rms=f"{now:.3f}", before=f"{first:.3f}")
             if now < best:
@@ -213,7 +185,8 @@ def make_windows(
         done |= found
         one = next(iter(found.values()))
         log.info("%s: rms %.3f -> %.3f codes", problem.name, one.error_before, one.error_after)
-        acam_windows.write_windows(partial, done, origin)
+        if len(done) % KEPT == 0:
+            acam_windows.write_windows(partial, done, origin)
     folder.mkdir(parents=True, exist_ok=True)
     acam_windows.write_windows(folder / acam_windows.FILE, done, origin)
     partial.unlink(missing_ok=True)

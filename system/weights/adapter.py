@@ -125,7 +125,8 @@ def merge(base: Checkpoint, path: Path) -> Checkpoint:
             raise CheckpointError(f"{path / WEIGHTS}: infinite or NaN values in {name}")
         tensors[f"{name}.weight"] = weight + up @ down
     config = base.config | config
-    tensors = check_tensors(tensors | whole, expected_shapes(config), str(path / WEIGHTS))
+    shapes = expected_shapes({k: v for k, v in config.items() if k != "base"})
+    tensors = check_tensors(tensors | whole, shapes, str(path / WEIGHTS))
     extra = {file.stem: read_json(file) for file in path.glob("*.json") if file.stem != "config"}
     rows, windows = load_windows(path)
     kept = {k: v for k, v in base.analog.items() if not (windows and is_windows(k))}

@@ -13,7 +13,7 @@ from system.networks import Network, load_network
 from system.training import published as published_networks
 from system.training import windows
 from system.training.functions import problems
-from system.weights.acam_windows import TunedWindows, is_windows
+from system.weights.acam_windows import TunedWindows, is_windows, write_windows
 from system.weights.adapter import save_adapter
 from system.weights.checkpoint import save_checkpoint
 from tests.behavioral.standin import make_library
@@ -70,13 +70,14 @@ def test_the_codes_of_a_problem_are_those_of_its_units_without_noise(network):
     library, rng = make_library(), np.random.default_rng(1)
     units = make_ops(network, library, "ideal-analog", NOISELESS)._units(ATTENTION)
     problem = next(p for p in problems(network, ROWS) if p.name == "acam.log.10-8.2x2")
-    ends, u = problem.draw(rng, 2, 100)
+    chosen = problem.columns(rng, 2)
+    u = problem.inputs(rng, chosen, 100)
     level = np.rint(u * 1023).astype(int)
     wanted = units.logs[0][1023 - level]  # the line is inverted
     seen = wanted != units.zero
     assert seen.mean() > 0.8
     # attenuations in half codes, the mean of four units rounded to them
-    found = 2 * (255 - problem.codes(ends, u))
+    found = 2 * (255 - problem.codes(problem.ends(chosen), u))
     np.testing.assert_allclose(found[seen], wanted[seen], rtol=0, atol=0.51)
 
 
@@ -183,3 +184,14 @@ def test_an_adapter_and_its_windows_stand_in_one_directory(
     assert any(map(is_windows, network.ranges))
     plain = load_network(str(published), tile_rows=None).model.tensors
     assert (network.model.tensors[f"{layer}.weight"] != plain[f"{layer}.weight"]).all()
+
+
+@pytest.mark.parametrize("base", ["bert-tiny-rt-float", "llama-austen-float"])
+def test_a_directory_of_windows_alone_is_its_base(base, tmp_path):
+    kind = load_network(base, tile_rows=None).checkpoint.config["model_type"]
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind, "base": base}))
+    write_windows(tmp_path / "acam.h5", {}, {"step": "acam"})
+    one, other = (load_network(name, tile_rows=ROWS) for name in (base, str(tmp_path)))
+    assert one.ranges.keys() == other.ranges.keys()
+    for name, tensor in one.model.tensors.items():
+        np.testing.assert_array_equal(other.model.tensors[name], tensor)
