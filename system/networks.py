@@ -323,11 +323,7 @@ def _find(name: str) -> Checkpoint:
     if is_adapter(place):
         return merge(_find(str(load_adapter(place)[0]["base"])), place)
     if place.exists():
-<<<<<<< HEAD
-        return _complete(load_checkpoint(place))
-=======
         return load_checkpoint(place)
->>>>>>> ba58ef0 (MiniLM-L6 fine-tuned through low-rank pairs, in float and on chips)
     near = difflib.get_close_matches(name, known_names()) or known_names()
     raise CheckpointError(f"no network and no path is called {name!r}; nearest: {', '.join(near)}")
 

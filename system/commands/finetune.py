@@ -67,15 +67,9 @@ def run(args: argparse.Namespace) -> int:
     from system.networks import known_names, shipped_folder
 
     try:
-<<<<<<< HEAD
-        from system.training.heads import HEADS, train_head
+        from system.training.classifiers import BASES, finetune_classifier
         from system.training.pipeline import WINDOWS, finetune
         from system.training.published import finetune_published
-=======
-        from system.training.adapters import AdapterPlan, train_adapter
-        from system.training.classifiers import BASES, finetune_classifier
-        from system.training.pipeline import finetune
->>>>>>> ba58ef0 (MiniLM-L6 fine-tuned through low-rank pairs, in float and on chips)
         from system.training.recipes import RECIPES, Plan
     except ModuleNotFoundError as error:
         raise NldpeError(
@@ -84,24 +78,6 @@ def run(args: argparse.Namespace) -> int:
     out, data = output_folder(args.out, "--out"), Path(args.data) if args.data else None
     library = load_library(args.library)
     announce_compilation()
-<<<<<<< HEAD
-    steps = args.steps.split(",")
-    if args.model in HEADS and not set(steps) <= set(
-        WINDOWS
-    ):  # trained in float, on an encoder that stays as it is
-        options = {"data": data, "seed": args.seed, "samples": args.samples}
-        print(f"{train_head(args.model, out, library, **options)}: written")
-=======
-    if args.model not in (*RECIPES, *BASES) and (
-        args.model in PUBLISHED or Path(args.model).exists()
-    ):
-        if args.steps != "naf":
-            raise NldpeError(f"{args.model} is trained already; give --steps naf for its adapter")
-        adapter = AdapterPlan(args.naf_steps or ADAPTER_STEPS, seed=args.seed)
-        place = train_adapter(args.model, out, library, adapter, data, args.samples)
-        print(f"{place}: written")
->>>>>>> ba58ef0 (MiniLM-L6 fine-tuned through low-rank pairs, in float and on chips)
-        return 0
     plan = Plan(
         out, library, args.seed, args.float_steps, args.naf_steps, data=data,
         start=shipped_folder() if args.start == "shipped" else args.start and Path(args.start),
@@ -109,13 +85,12 @@ def run(args: argparse.Namespace) -> int:
     )  # fmt: skip
     if args.acam_steps is not None:
         plan = replace(plan, acam_steps=args.acam_steps)
-<<<<<<< HEAD
+    steps = args.steps.split(",")
     published = args.model in known_names() or Path(args.model).exists()
-    train = finetune_published if published and args.model not in RECIPES else finetune
+    if args.model in BASES and not set(steps) <= set(WINDOWS):
+        train = finetune_classifier
+    else:
+        train = finetune_published if published and args.model not in RECIPES else finetune
     for place in train(args.model, steps, plan):
-=======
-    train = finetune_classifier if args.model in BASES else finetune
-    for place in train(args.model, args.steps.split(","), plan):
->>>>>>> ba58ef0 (MiniLM-L6 fine-tuned through low-rank pairs, in float and on chips)
         print(f"{place}: written")
     return 0

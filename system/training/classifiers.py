@@ -43,7 +43,7 @@ REFRESH = 4  # steps that one chip serves: programming one takes three steps' ti
 HEAD = ("classifier.weight", "classifier.bias")
 
 
-def finetune_classifier(name: str, steps: list[str], plan: Plan) -> list[Path]:
+def finetune_classifier(model: str, steps: list[str], plan: Plan) -> list[Path]:
     """Train in float and on chips; returns the directories written.
 
     Interrupted, the same call goes on where the state was kept last, to the same bits.
@@ -57,12 +57,12 @@ def finetune_classifier(name: str, steps: list[str], plan: Plan) -> list[Path]:
     """
     unknown = [s for s in steps if s not in STEPS]
     if unknown:
-        raise ParameterError(f"{name} has no step {unknown[0]!r}; known: {', '.join(STEPS)}")
-    training, written = _Training(name, plan), []
+        raise ParameterError(f"{model} has no step {unknown[0]!r}; known: {', '.join(STEPS)}")
+    training, written = _Training(model, plan), []
     if "float" in steps:
         written.append(training.pretrain())
     if "naf" in steps:
-        start = (plan.out if written else plan.start or plan.out) / f"{name}-float"
+        start = (plan.out if written else plan.start or plan.out) / f"{model}-float"
         written.append(training.tune(start))
     for kept in training.states:  # not earlier: as in the pipeline
         kept.remove()

@@ -135,30 +135,6 @@ def load(name: str) -> Checkpoint:
     return Checkpoint(entry.config, tensors)
 
 
-<<<<<<< HEAD
-def complete(head: Checkpoint) -> Checkpoint:
-    """Return a checkpoint whose config.json names a "base", with all that is the base's.
-
-    Raises
-    ------
-    DataError
-        The base's package cannot be fetched.
-    CheckpointError
-        The base is unknown, or of another shape than the head.
-    """
-    name = head.config["base"]
-    if name not in NAMES:
-        raise CheckpointError(f"config.json: base is {name!r}, wanted one of: {', '.join(NAMES)}")
-    base = load(name)
-    config = base.config | {k: v for k, v in head.config.items() if k != "base"}
-    stored = base.tensors | head.tensors
-    tensors = check_tensors(stored, expected_shapes(config), f"{name} with the head's tensors")
-    tokenizer = base.tokenizer if head.tokenizer is None else head.tokenizer
-    return Checkpoint(config, tensors, head.analog, head.extra, tokenizer, windows=head.windows)
-
-
-=======
->>>>>>> ba58ef0 (MiniLM-L6 fine-tuned through low-rank pairs, in float and on chips)
 def _read_torch(path: Path, _: Mapping[str, Any]) -> Tensors:
     stored = read_state_dict(path)
     return {k: v for k, v in stored.items() if not k.endswith(".num_batches_tracked")}

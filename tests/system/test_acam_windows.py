@@ -21,18 +21,13 @@ from system.training.functions import problems
 from system.training.pipeline import finetune
 from system.training.recipes import Plan
 from system.weights.acam_windows import TunedWindows, read_windows, write_windows
-from system.weights.adapter import is_adapter
 from system.weights.checkpoint import load_checkpoint
 
 KEY = "fc3.acam.0"
 NAF = [
     name
     for name, place in shipped().items()
-<<<<<<< HEAD
     if json.loads((place / "provenance.json").read_text()).get("step") == "naf"
-=======
-    if not is_adapter(place) and load_checkpoint(place).extra["provenance"].get("step") == "naf"
->>>>>>> ba58ef0 (MiniLM-L6 fine-tuned through low-rank pairs, in float and on chips)
 ]
 
 
