@@ -27,7 +27,8 @@ KEY = "fc3.acam.0"
 NAF = [
     name
     for name, place in shipped().items()
-    if json.loads((place / "provenance.json").read_text()).get("step") == "naf"
+    if (place / "model.safetensors").exists()
+    and json.loads((place / "provenance.json").read_text()).get("step") == "naf"
 ]
 
 
