@@ -114,7 +114,7 @@ def test_slopes_of_programmed_bounds_are_those_of_the_same_draws(model):
 
 @pytest.mark.parametrize("repeat", [1, 4])
 def test_tuning_puts_displaced_windows_right_on_columns_never_seen(model, repeat):
-    """Bounds a code off, as a tree of few samples puts them: -34 % of one, -49 % of four units (taox)."""
+    """Bounds a code and a half off: -34 % of one unit, -49 % of four (taox)."""
     problem = shaken(problem_of(8, repeat=repeat), 1.5)
     (tuned,) = windows.tune(problem, model, steps=50, rate=0.1, seed=(2,)).values()
     assert tuned.error_after < 0.85 * tuned.error_before
