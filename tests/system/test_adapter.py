@@ -16,12 +16,12 @@ from system.commands.main import main  # noqa: E402
 from system.engine import AnalogOps  # noqa: E402
 from system.hardware import Chip, Hardware  # noqa: E402
 from system.models.ops import FloatOps  # noqa: E402
-from system.networks import Network, load_network  # noqa: E402
+from system.networks import Network, load_network, shipped  # noqa: E402
 from system.quality import published_tensors  # noqa: E402
 from system.quantization import Mapping  # noqa: E402
 from system.training import adapters, networks  # noqa: E402
 from system.training.adapters import AdaptedOps, AdapterPlan, AdapterTraining  # noqa: E402
-from system.weights.adapter import WEIGHTS, save_adapter  # noqa: E402
+from system.weights.adapter import WEIGHTS, load_adapter, save_adapter  # noqa: E402
 from system.weights.checkpoint import save_checkpoint  # noqa: E402
 from tests.system.tiny_llama import CONFIG, tiny_network  # noqa: E402
 
@@ -182,6 +182,17 @@ def test_every_other_step_of_a_chat_model_is_on_a_conversation(library, tmp_path
     for step in range(4):
         assert alone.window(step).shape == (1, 25)
     assert mixed.window(2).tolist() == alone.window(2).tolist()
+
+
+def test_the_shipped_adapter_of_smollm2_is_of_rank_8_and_a_few_megabytes():
+    """Thirty blocks of seven projections, and nothing else."""
+    place = shipped()["smollm2-135m-naf"]
+    config, pairs, whole = load_adapter(place)
+    assert (config["base"], len(pairs), whole) == ("smollm2-135m", 210, {})
+    assert {(len(down), up.shape[1]) for down, up in pairs.values()} == {(8, 8)}
+    assert all(np.abs(up).max() > 0 for _, up in pairs.values())
+    assert sum(file.stat().st_size for file in place.iterdir()) < 10e6
+    assert {"metrics.json", "provenance.json"} <= {file.name for file in place.iterdir()}
 
 
 def interrupt(step, last):
