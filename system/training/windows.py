@@ -25,8 +25,8 @@ from tqdm import tqdm
 
 from behavioral.acam import AcamModel
 from behavioral.library import Library
+from behavioral.variation import acam_model
 from circuits.errors import CheckpointError
-from system.hardware import Hardware
 from system.networks import Network
 from system.training.acam import derivative
 from system.training.functions import Problem, problems
@@ -172,7 +172,7 @@ def make_windows(
     }  # fmt: skip
     partial = folder.with_name(folder.name + PARTIAL)
     done = _resumed(partial, json.loads(json.dumps(origin)))
-    model = Hardware(library, network.mapping).acam
+    model = _cells(network, library)
     for problem in problems(network, library.technology.column.rows):
         if all(place.key in done for place in problem.placements):
             continue
@@ -191,6 +191,13 @@ def make_windows(
     acam_windows.write_windows(folder / acam_windows.FILE, done, origin)
     partial.unlink(missing_ok=True)
     return done
+
+
+def _cells(network: Network, library: Library) -> AcamModel:
+    """Return the cells whose noise counts; none is stuck where spare rows stand in for them."""
+    spared = network.mapping.spare_rows > 0
+    card = replace(library.device, stuck_off_rate=0.0) if spared else library.device
+    return acam_model(replace(library, device=card), 0)
 
 
 def _weights_sha256(folder: Path) -> str | None:

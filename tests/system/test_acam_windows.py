@@ -204,6 +204,14 @@ def test_an_interrupted_run_goes_on_where_it_was(tuned, copy, library, monkeypat
     assert (copy / "acam.h5").read_bytes() == finished
 
 
+def test_windows_are_tuned_as_if_spare_rows_stood_in_for_stuck_ones(library, tmp_path):
+    """Codes of taox err by three; 1 % of stuck devices without spare rows make it fifteen."""
+    network = load_network("lenet-mnist", tile_rows=256, overrides={"spare_rows": 2})
+    stuck = replace(library, device=replace(library.device, stuck_off_rate=0.01))
+    found = windows.make_windows(network, stuck, tmp_path / "w", command="", steps=1, seed=1)
+    assert all(one.error_before < 5.0 for one in found.values())
+
+
 def test_windows_without_weights_say_how_to_make_them(library, tmp_path):
     with pytest.raises(CheckpointError, match="nldpe finetune lenet-mnist --steps float,naf"):
         finetune("lenet-mnist", ["acam"], Plan(tmp_path, library))
