@@ -75,19 +75,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--batches", type=int, default=1)
-    parser.add_argument("--count", type=int, default=24, help="of a batch; of twice as many drawn")
+    parser.add_argument("--count", type=int, default=24, help="of twice as many drawn")
     parser.add_argument("--temperature", type=float, default=0.8)
-    parser.add_argument("--seed", type=int, default=0, help="of the first batch")
+    parser.add_argument("--seed", type=int, default=0, help="of the draws")
     given = parser.parse_args()
     network = load_network(given.model, tile_rows=None)
-    found: list[list[str]] = []
-    for seed in range(given.seed, given.seed + given.batches):
-        with one_blas_thread():
-            clean = write(network, 2 * given.count, given.temperature, seed)
-        print(f"seed {seed}: {len(clean)} of {2 * given.count} have two sides and no stray marks")
-        found += clean[: given.count]
-    text = json.dumps(found, ensure_ascii=False, indent=1)
+    with one_blas_thread():
+        found = write(network, 2 * given.count, given.temperature, given.seed)
+    print(f"{len(found)} of {2 * given.count} have two sides and no stray marks")
+    text = json.dumps(found[: given.count], ensure_ascii=False, indent=1)
     write_bytes(given.out, (text + "\n").encode())
 
 

@@ -91,6 +91,8 @@ def run(args: argparse.Namespace) -> int:
         train = finetune_classifier
     else:
         train = finetune_published if published and args.model not in RECIPES else finetune
+    if args.naf_noise != "frozen" and (train is not finetune_published or "naf" not in steps):
+        raise NldpeError("--naf-noise is for adapters of published models (--steps naf) alone")
     for place in train(args.model, steps, plan):
         print(f"{place}: written")
     return 0
