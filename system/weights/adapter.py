@@ -123,7 +123,10 @@ def merge(base: Checkpoint, path: Path) -> Checkpoint:
             )
         if not (np.isfinite(down).all() and np.isfinite(up).all()):
             raise CheckpointError(f"{path / WEIGHTS}: infinite or NaN values in {name}")
-        tensors[f"{name}.weight"] = weight + up @ down
+        change = np.zeros_like(weight)
+        for one, other in zip(up.T, down, strict=True):  # BLAS has other last bits elsewhere, and
+            change += np.outer(one, other)  # the windows of acam.h5 are for weights to the bit
+        tensors[f"{name}.weight"] = weight + change
     config = base.config | config
     shapes = expected_shapes({k: v for k, v in config.items() if k != "base"})
     tensors = check_tensors(tensors | whole, shapes, str(path / WEIGHTS))
