@@ -5,15 +5,33 @@ longer than its blocks. Here these are formed in one way. OpenBLAS then gives th
 batch on processors with AVX-512; on others the last bit of some sums may differ.
 """
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 
 from behavioral.kernels import crossbar as kernels
-from behavioral.threads import passes
+from behavioral.threads import blas_libraries, passes
 
 Float32 = NDArray[np.float32]
 
 LANES = 16  # columns of a vector
+_SMALL = 10**6  # samples times rows times columns, by OpenBLAS's pull request 3335
+_SMALL_FOR = {"SkylakeX", "Cooperlake", "SapphireRapids"}  # processors with AVX-512
+
+
+def samples_in_place(rows: int, cols: int, most: int) -> int:
+    """Return how many samples BLAS multiplies by a matrix as it lies, a power of two up to `most`.
+
+    With more it first copies the matrix to its own order, as it always does on processors that
+    have no kernels for small products: `most` there.
+    """
+    return min(most, 1 << (_SMALL // (rows * cols)).bit_length() - 1) if _has_small() else most
+
+
+@cache
+def _has_small() -> bool:
+    return all(getattr(one, "architecture", None) in _SMALL_FOR for one in blas_libraries())
 
 
 def multiply(a: Float32, b: Float32, columns: slice, out: Float32) -> None:

@@ -11,7 +11,7 @@ from numba import get_num_threads
 from numpy.typing import NDArray
 
 from behavioral.array import ProgrammedArray
-from behavioral.blas import LANES
+from behavioral.blas import LANES, samples_in_place
 from behavioral.kernels import crossbar as kernels
 from behavioral.noise import add_read_noise
 from behavioral.threads import BLOCK, PANEL, one_blas_thread, steps
@@ -19,8 +19,7 @@ from behavioral.threads import BLOCK, PANEL, one_blas_thread, steps
 Float32 = NDArray[np.float32]
 
 MOST = 256  # samples of a part
-WORTH = 16384  # outputs of a part below which BLAS's own threads, if it may use any, are faster
-SEVERAL = 16  # samples from which on numpy's BLAS is worth the calls, on one thread
+WORTH = 4096  # outputs of a part below which BLAS's own threads, if it may use any, are faster
 _NO_ROWS = np.zeros(0, np.uint32), np.zeros(0, np.float32)
 
 
@@ -48,7 +47,7 @@ def multiply_plain(
     y, outside = np.empty((len(x), array.cols), np.float32), 0
     for block in steps(len(x), BLOCK):
         out = y[block]
-        step, threads = _shares(*out.shape)
+        step, threads = _shares(*x[block].shape, array.cols)
         work, variance = _rooms(threads, out.size if spread is not None else 0)
         variance = variance.reshape(-1, array.cols)
         given = x[block], np.float32(rest), *law, *fixed, *noise, step, work, out, variance
@@ -56,38 +55,18 @@ def multiply_plain(
             with one_blas_thread():
                 outside += kernels.multiply_parallel(*given)
         else:
-            alone = len(out) >= SEVERAL and get_num_threads() == 1
-            outside += (multiply if alone else kernels.multiply)(*given)
+            outside += kernels.multiply(*given)
         if spread is not None:
             add_read_noise(out, variance, seed, 0, first_sample + block.start, threads > 1)
     return y, outside
 
 
-def multiply(
-    x: Float32, rest: np.float32, laws: Float32, probe: Float32, basis: Float32, matrix: Float32,
-    common: Float32, terms: Float32, own: NDArray[np.uint32], weights: Float32, spread: Float32,
-    step: int, work: Float32, out: Float32, variance: Float32,
-) -> int:  # fmt: skip
-    """Do `kernels.multiply` with numpy's BLAS, on one thread a tenth faster than kernels'."""
-    outside = 0
-    for part in steps(len(x), step):
-        some, y = x[part], out[part]
-        driven = work[0, 0, : some.size].reshape(some.shape)
-        squares = work[0, 1, : len(some) * len(spread)].reshape(len(some), len(spread))
-        outside += kernels.drive(some, rest, laws, probe, basis, own, weights, driven, squares)
-        np.matmul(driven, matrix, out=y)
-        if terms.size:
-            kernels.correct(y, driven, common, terms)
-        if squares.size:
-            np.matmul(squares, spread, out=variance[part])
-    return outside
-
-
-def _shares(samples: int, cols: int) -> tuple[int, int]:
+def _shares(samples: int, rows: int, cols: int) -> tuple[int, int]:
     """Return samples of a part, and how many threads are worth waking for all of them."""
     least = -(-WORTH // cols)
     threads = min(get_num_threads(), samples // least) if samples > least else 1
-    return min(MOST, max(1, -(-samples // threads))), threads
+    share = min(MOST, max(1, -(-samples // threads)))
+    return samples_in_place(rows, cols, share), threads
 
 
 def _rooms(threads: int, outputs: int) -> tuple[Float32, Float32]:

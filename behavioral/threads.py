@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numba import get_num_threads
 from numpy.typing import NDArray
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import LibController, ThreadpoolController
 
 Float32 = NDArray[np.float32]
 Item = TypeVar("Item")
@@ -28,13 +28,21 @@ ROOM = 1 << 16  # outputs of one block at least, so that calling does not cost m
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
     """Keep BLAS to one thread; numba's threads (NUMBA_NUM_THREADS) share the work instead."""
-    with _controller().limit(limits=1, user_api="blas"):
+    found = [(library, library.get_num_threads() or 1) for library in blas_libraries()]
+    several = [(library, threads) for library, threads in found if threads > 1]
+    for library, _ in several:
+        library.set_num_threads(1)
+    try:
         yield
+    finally:
+        for library, threads in several:
+            library.set_num_threads(threads)
 
 
 @cache
-def _controller() -> ThreadpoolController:
-    return ThreadpoolController()
+def blas_libraries() -> list[LibController]:
+    """Return controllers of BLAS; `ThreadpoolController.limit` takes as long as a small product."""
+    return [one for one in ThreadpoolController().lib_controllers if one.user_api == "blas"]
 
 
 def product(a: Float32, b: Float32) -> Float32:

@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import linalg, stats
 
-from behavioral import plain
 from behavioral.kernels import crossbar as kernels
 from behavioral.kernels import dac, ladder
 from behavioral.kernels import noise as noise_kernels
@@ -169,8 +168,7 @@ def test_product_of_an_array_equals_its_twin(samples, rows, profiled, noisy, see
     )  # fmt: skip
     given_ = x, laws, probe, basis, matrix, common, terms, own, weights, spread
     expected, variances = naive.multiply(*given_)
-    kinds = (kernels.multiply, 1), (kernels.multiply_parallel, 2), (plain.multiply, 1)
-    for run, threads in kinds:
+    for run, threads in ((kernels.multiply, 1), (kernels.multiply_parallel, 2)):
         out, work = np.empty((samples, cols), np.float32), np.empty((threads, 2, 3 * rows), "f4")
         variance = np.empty((samples * noisy, cols), np.float32)
         assert run(x, np.float32(0), *given_[1:], 3, work, out, variance) == 0
