@@ -47,7 +47,7 @@ def multiply_plain(
     y, outside = np.empty((len(x), array.cols), np.float32), 0
     for block in steps(len(x), BLOCK):
         out = y[block]
-        step, threads = _shares(*x[block].shape, array.cols)
+        step, threads = _shares(len(out), array.rows, array.cols)
         work, variance = _rooms(threads, out.size if spread is not None else 0)
         variance = variance.reshape(-1, array.cols)
         given = x[block], np.float32(rest), *law, *fixed, *noise, step, work, out, variance

@@ -5,6 +5,7 @@ products are cut into blocks of samples of fixed size, which threads take in tur
 """
 
 import itertools
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -23,6 +24,10 @@ Result = TypeVar("Result")
 BLOCK = 2048  # samples of one BLAS call
 PANEL = 256  # columns of one: with them, ACAM tables and outputs stay in the second-level cache
 ROOM = 1 << 16  # outputs of one block at least, so that calling does not cost more than computing
+
+# OpenMP's threads wait awake: not for milliseconds, when a thread of Python needs their core.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "30000")
 
 
 @contextmanager

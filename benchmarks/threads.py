@@ -14,7 +14,7 @@ import statistics
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep
 
 import numba
 import numpy as np
@@ -32,7 +32,8 @@ from system.models.ops import FloatOps
 from system.networks import load_network
 
 BATCHES = 1, 64, 1024
-TURNS = 4  # of each in a round: threads of the other one have gone to sleep by then
+TURNS = 4  # of each in a round
+PAUSE = 0.1  # seconds before: threads of the other one, which wait awake, have gone to sleep then
 
 Job = Callable[[], object]
 
@@ -49,9 +50,13 @@ def limited(job: Job) -> Job:
 
 def compare(name: str, jobs: list[Job], rounds: int) -> str:
     """Return one line of the table: every job over the first."""
-    calls, spent = [repeated(job) for job in jobs], [[] for _ in jobs]  # type: ignore[var-annotated]
+    calls, spent = [], [[] for _ in jobs]  # type: ignore[var-annotated]
+    for job in jobs:
+        sleep(PAUSE)
+        calls.append(repeated(job))
     for _ in range(rounds):
         for job, count, found in zip(jobs, calls, spent, strict=True):
+            sleep(PAUSE)
             found += [seconds(job, count, perf_counter) for _ in range(TURNS)]
     best, middle = ([take(column) for column in spent] for take in (min, statistics.median))
     ratios = [f"{best[i] / best[0]:.2f} / {middle[i] / middle[0]:.2f}" for i in (1, 2)]
