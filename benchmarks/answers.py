@@ -5,6 +5,9 @@
 
 Prints every answer of up to 24 tokens, the share of answers that are the same token by token, and
 how many of their tokens stand before the first that differs. `nldpe quality` gives the shares too.
+Whether an answer still says the same, the cosine between its sentence vector and that of float32's
+answer tells in part (minilm-l6, in float32): it sees another subject, hardly another number. The
+mean cosine between float32's answers to different questions stands beside it.
 With --rounding no circuits: how far ordinary arithmetics of less than 32 bits get.
 """
 
@@ -21,11 +24,19 @@ from behavioral.library import Library
 from behavioral.threads import one_blas_thread
 from circuits.errors import NldpeError
 from system.commands.options import mapping_overrides
+from system.evaluation import cosines, outputs, similarity_of_others
 from system.hardware import Chip
 from system.inference import Execution, arithmetic
+from system.models.bert import Bert
 from system.models.ops import Activation, Array, FloatOps, Ops
 from system.networks import Network, load_network
-from system.quality import QUESTIONS, Answer, compare_answers, greedy_answers
+from system.quality import (
+    QUESTIONS,
+    Answer,
+    compare_answers,
+    greedy_answers,
+    published_tensors,
+)
 from system.quantization import Mapping, quantize_weight
 
 
@@ -70,19 +81,41 @@ def rounded(network: Network, kind: str) -> FloatOps:
     return FloatOps({name: eight_bits(value) for name, value in tensors.items()})
 
 
-def compare(network: Network, ops: Ops, exact: Sequence[Answer], label: str) -> None:
-    """Print what an arithmetic answers beside what float32 does."""
-    found = greedy_answers(network, ops)
-    kept = tokens = total = 0
-    for question, wanted, answer in zip(QUESTIONS, exact, found, strict=True):
-        same = np.array_equal(wanted.tokens, answer.tokens)
-        kept += same
-        tokens, total = tokens + common_tokens(wanted, answer), total + len(wanted.tokens)
-        text = "the same" if same else repr(network.decode(answer.tokens))
-        print(f"{question}\n  float32: {network.decode(wanted.tokens)!r}\n  {label}: {text}")
-    print(f"{label}: {kept} of {len(found)} answers unchanged, {tokens} of {total} tokens before")
-    likeliest = compare_answers(network, ops, exact).likeliest
-    print(f"{label}: {likeliest:.1%} of the tokens likeliest too, after float32's text up to there")
+class Judge:
+    """Compares answers of a network's published weights in float32 with those of others."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self._encoder = load_network("minilm-l6", tile_rows=None)
+        self._exact = greedy_answers(network, FloatOps(published_tensors(network)))
+        self._meant = self._meanings(self._exact)
+        others = similarity_of_others(self._meant)
+        print(f"float32: mean cosine between answers to different questions {others:.2f}")
+
+    def _meanings(self, answers: Sequence[Answer]) -> Array:
+        """Return the sentence vectors of answers, (n, width)."""
+        texts = [self.network.decode(answer.tokens) for answer in answers]
+        model = self._encoder.model
+        assert isinstance(model, Bert)
+        return outputs(model, FloatOps(model.tensors), self._encoder.encode_texts(texts), "encode")
+
+    def compare(self, ops: Ops, label: str) -> None:
+        """Print what an arithmetic answers beside what float32 does."""
+        found, decode = greedy_answers(self.network, ops), self.network.decode
+        near = cosines(self._meanings(found), self._meant)
+        kept = tokens = 0
+        for answer, wanted, cosine, question in zip(
+            found, self._exact, near, QUESTIONS, strict=True
+        ):
+            same = np.array_equal(wanted.tokens, answer.tokens)
+            kept, tokens = kept + same, tokens + common_tokens(wanted, answer)
+            said = "the same" if same else f"{decode(answer.tokens)!r} ({cosine:.2f})"
+            print(f"{question}\n  float32: {decode(wanted.tokens)!r}\n  {label}: {said}")
+        total = sum(len(wanted.tokens) for wanted in self._exact)
+        print(f"{label}: {kept} of {len(found)} unchanged, {tokens} of {total} tokens before")
+        likeliest = compare_answers(self.network, ops, self._exact).likeliest
+        print(f"{label}: {likeliest:.1%} of the tokens likeliest too, after float32's text")
+        print(f"{label}: cosine with float32's answers {near.mean():.2f}, lowest {near.min():.2f}")
 
 
 def main() -> None:
@@ -100,18 +133,17 @@ def main() -> None:
     if given.rounding:
         network = load_network(given.model, tile_rows=None)
         with one_blas_thread():
-            exact = greedy_answers(network, FloatOps(network.model.tensors))
-            compare(network, rounded(network, given.rounding), exact, given.rounding)
+            Judge(network).compare(rounded(network, given.rounding), given.rounding)
         return
     library = Library.from_hdf5(given.library)
     rows, choices = library.technology.column.rows, mapping_overrides(given.map)
     network = load_network(given.model, tile_rows=rows, overrides=choices)
     execution = Execution(given.chips_dir)
     with one_blas_thread():
-        exact = greedy_answers(network, FloatOps(network.model.tensors))
+        judge = Judge(network)
         for index in range(given.chips):
             ops = arithmetic(network, library, given.mode, Chip(0, index), execution=execution)
-            compare(network, ops, exact, f"{given.mode}, chip {index}")
+            judge.compare(ops, f"{given.mode}, chip {index}")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ time; the others are exact, so that a setting of the outputs costs seconds inste
     python benchmarks/choose_ranges.py parts --library library.h5
     python benchmarks/choose_ranges.py settings --library library.h5 --chips 2
     python benchmarks/choose_ranges.py settings --on crossbars --setting weight_headroom=0 ...
+    python benchmarks/choose_ranges.py settings --chips-dir chips --setting input_bits=10 ...
 """
 
 from __future__ import annotations
@@ -15,15 +16,18 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from behavioral.library import Library
 from circuits.errors import NldpeError
 from system.commands.options import mapping_overrides
 from system.hardware import Chip
-from system.models.ops import FloatOps
+from system.inference import Execution, arithmetic
+from system.models.ops import FloatOps, Ops
 from system.networks import Network, Samples, load_network
 from system.parts import EVERYTHING, LINEAR, PARTS, PartOps, Parts
-from system.quality import Nearness
+from system.quality import Nearness, published_tensors
 from system.quality import compare as nearness
 
 KINDS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "lm_head")
@@ -61,13 +65,25 @@ def attribute(network: Network, library: Library, windows: int, chips: int) -> N
                 print(f"{line}  ({seconds:.0f} s)", flush=True)
 
 
-def compare(network: Network, library: Library, parts: Parts, windows: int, chips: int) -> None:
-    """Print the perplexity of noisy chips with these parts on and all else exact."""
-    inputs = network.development_samples(windows).inputs
-    exact = FloatOps(network.model.tensors)
+def on_parts(network: Network, library: Library, parts: Parts, chips: int) -> Iterator[Ops]:
+    """Yield noisy chips with these parts on and all else exact."""
     for index in range(chips):
         ops = PartOps(network, library, Chip(0, index))
         ops.switch.parts = parts
+        yield ops
+
+
+def whole(network: Network, library: Library, mode: str, chips: int, folder: Path) -> Iterator[Ops]:
+    """Yield chips with everything on, kept in a folder."""
+    for index in range(chips):
+        yield arithmetic(network, library, mode, Chip(0, index), execution=Execution(folder))
+
+
+def compare(network: Network, chips: Iterable[Ops], windows: int) -> None:
+    """Print the perplexity of chips, and how far they are from the published weights in float32."""
+    inputs = network.development_samples(windows).inputs
+    exact = FloatOps(published_tensors(network))
+    for ops in chips:
         print(_text(nearness(network, ops, exact, inputs, "")), end="  ", flush=True)
     print()
 
@@ -89,6 +105,8 @@ def main() -> None:
     )
     parser.add_argument("--kind", default="", help="only layers with this in their name")
     parser.add_argument("--setting", action="append", help='"KEY=VALUE ...", in place of the list')
+    parser.add_argument("--chips-dir", type=Path, help="for settings: whole chips, kept there")
+    parser.add_argument("--mode", default="noisy", help="of whole chips")
     given = parser.parse_args()
     library = Library.from_hdf5(given.library)
     rows = library.technology.column.rows
@@ -96,11 +114,16 @@ def main() -> None:
         network = load_network(given.model, tile_rows=rows)
         attribute(network, library, given.windows, given.chips)
         return
+    parts = Parts.of(given.on, given.kind)
     for setting in given.setting or SETTINGS:
         print(setting or "as shipped", end=": ", flush=True)
         choices = mapping_overrides(setting.split())
         network = load_network(given.model, tile_rows=rows, overrides=choices)
-        compare(network, library, Parts.of(given.on, given.kind), given.windows, given.chips)
+        if given.chips_dir:
+            chips = whole(network, library, given.mode, given.chips, given.chips_dir)
+        else:
+            chips = on_parts(network, library, parts, given.chips)
+        compare(network, chips, given.windows)
 
 
 if __name__ == "__main__":

@@ -81,11 +81,22 @@ def accuracy(
     return float(np.mean(outputs(model, ops, inputs, label).argmax(axis=1) == labels))
 
 
-def similarity(found: Array, wanted: Array) -> float:
-    """Return the mean cosine of the angle between vectors (n, width) and those wanted."""
+def cosines(found: Array, wanted: Array) -> Array:
+    """Return the cosine (n,) of the angle between each vector (n, width) and the one wanted."""
     lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(wanted, axis=1)
     dots = np.einsum("ij,ij->i", found, wanted)
-    return float(np.mean(dots / np.maximum(lengths, np.float32(1e-30))))
+    return np.asarray(dots / np.maximum(lengths, np.float32(1e-30)))
+
+
+def similarity(found: Array, wanted: Array) -> float:
+    """Return the mean cosine of the angle between vectors (n, width) and those wanted."""
+    return float(np.mean(cosines(found, wanted)))
+
+
+def similarity_of_others(vectors: Array) -> float:
+    """Return the mean cosine between vectors (n, width) of different texts, all pairs of them."""
+    one, other = np.triu_indices(len(vectors), 1)
+    return similarity(vectors[one], vectors[other])
 
 
 def text_windows(tokens: NDArray[np.int64], count: int, length: int = WINDOW) -> NDArray[np.int64]:

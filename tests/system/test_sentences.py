@@ -124,6 +124,15 @@ def test_similarity_is_the_mean_cosine():
     assert evaluation.similarity(a, 3 * a) == pytest.approx(1.0)
 
 
+def test_different_texts_are_compared_in_pairs_and_none_with_itself():
+    x = np.array([[1.0, 0.0], [2.0, 0.0], [0.0, 3.0], [-1.0, 1.0]])
+    np.testing.assert_allclose(
+        evaluation.cosines(x[[0, 3, 3]], x[[1, 0, 2]]), [1, -(0.5**0.5), 0.5**0.5]
+    )
+    # pairs: 1, 0, -r, 0, -r, r with r the root of a half
+    assert evaluation.similarity_of_others(x) == pytest.approx((1 - 0.5**0.5) / 6)
+
+
 def save_head(path, width=384, **changes):
     tensors = {"classifier.weight": np.ones((2, width)), "classifier.bias": np.zeros(2)}
     save_adapter(path, HEAD | changes, {}, {}, tensors)
