@@ -23,7 +23,7 @@ from system.quantization import (
     smoothing_factors,
     widen,
 )
-from system.weights.acam_windows import place_tuned
+from system.weights.acam_windows import place_one_of, place_tuned
 
 FUNCTIONS: dict[Activation, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
     None: lambda z: z,
@@ -134,14 +134,15 @@ class LayerSpec:
         found = []
         for i, top in enumerate(tops):
             (of,) = np.nonzero(group == i)
+            function = FUNCTIONS[self.activation]
             exact = Windows.from_function(
-                FUNCTIONS[self.activation],
+                function,
                 (float(z_lo[of].min()), float(z_hi[of].max())),
                 (float(self.out_lo[0]), float(top)),
                 bits=bits,
             )
             key = f"{self.name}.acam.{i}" if self.inside is None else f"{self.name}.acam.fine.{i}"
-            tuned = place_tuned(self.tuned, key, exact)
+            tuned = place_one_of(self.tuned, key, exact, function)
             found.append(Placement(key, of, tuned, line[of], z_hi[of]))
         return found
 

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,14 +36,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from behavioral.windows import Windows
+from behavioral.windows import Function, Windows
 from circuits.errors import CheckpointError
 from circuits.files import write_bytes
+
+log = logging.getLogger(__name__)
 
 FILE = "acam.h5"
 FILETYPE, VERSION = "nldpe-acam-windows", 1
 REMEDY = "make it again: nldpe finetune MODEL --steps acam, or remove it"
+SLACK = 1e-3  # of a range: so far ends may lie from those that windows are for
 Ends = tuple[float, float]
+Bounds = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -79,17 +84,82 @@ def place_tuned(ranges: Mapping[str, NDArray[Any]], key: str, exact: Windows) ->
     rows = ranges.get(key)
     if rows is None:
         return exact
-    ends = np.array([*exact.x_range, *exact.y_range])
-    kept = ranges.get(f"{key}.range", np.full(4, np.nan))
-    slack = 1e-3 * np.repeat([np.ptp(exact.x_range), np.ptp(exact.y_range)], 2)
-    same = rows.shape == (3, exact.rows) and np.array_equal(rows[2], exact.bit)
-    if not same or not (np.abs(kept - ends) <= slack).all():
-        raise CheckpointError(
-            f"the windows {key} of acam.h5 are {rows.shape[-1]} rows for arguments and values"
-            f" from {kept.tolist()}; the layer has {exact.rows} rows for {ends.tolist()}: tune"
-            " them again (nldpe finetune MODEL --steps acam) or remove acam.h5"
-        )
+    if not _fit(ranges, key, exact):
+        raise _misfit(ranges, key, exact)
     return replace(exact, lo=rows[0], hi=rows[1])
+
+
+def place_one_of(
+    ranges: Mapping[str, NDArray[Any]], key: str, exact: Windows, function: Function
+) -> Windows:
+    """Return one of a layer's sets of windows as fine-tuned, for ranges that were measured anew.
+
+    Another processor rounds ranges in another way. A column at the edge of a set may then belong to
+    the next one: sets have other numbers, and reach to other arguments. Where windows do not fit,
+    each bound moves as the same bound of the set for these values did; one that is new, or a set
+    for values that no other has, stays exact.
+
+    Raises
+    ------
+    CheckpointError
+        The windows for these values are those of another function.
+    """
+    if key in ranges and _fit(ranges, key, exact):
+        return place_tuned(ranges, key, exact)
+    part = f"{key.rpartition('.')[0]}."
+    sets = [k for k in ranges if k.startswith(part) and k.removeprefix(part).isdecimal()]
+    alike = [k for k in sets if _near(_ends(ranges, k)[2:], exact.y_range)]
+    if not alike:
+        if sets:
+            log.warning("%s: acam.h5 has no windows for its values; exact ones are taken.", key)
+        return exact
+    nearest = min(alike, key=lambda k: np.abs(_ends(ranges, k)[:2] - exact.x_range).sum())
+    ends, rows = _ends(ranges, nearest), ranges[nearest]
+    before = Windows.from_function(
+        function, (ends[0], ends[1]), (ends[2], ends[3]), bits=exact.bits, gray=exact.gray
+    )
+    if not _fit(ranges, nearest, before):
+        raise _misfit(ranges, nearest, before)
+    code = float(np.ptp(exact.x_range)) / (2**exact.bits - 1)
+    bits = exact.bit[:, None] == before.bit
+    lo, hi = (
+        own + _shift(own, old, tuned, bits, code)
+        for own, old, tuned in ((exact.lo, before.lo, rows[0]), (exact.hi, before.hi, rows[1]))
+    )
+    return replace(exact, lo=lo, hi=hi)
+
+
+def _shift(own: Bounds, old: Bounds, tuned: Bounds, same: NDArray[np.bool_], code: float) -> Bounds:
+    """Return how far bounds (n,) move: as the nearest old one (m,), where the bit is the same."""
+    open_, old = np.isinf(old), np.where(np.isinf(old), 0.0, old)
+    far = np.where(same & ~open_, np.abs(own[:, None] - old), np.inf)
+    nearest = far.argmin(axis=1)
+    return np.where(far.min(axis=1) < code, (tuned - old)[nearest], 0.0)
+
+
+def _ends(ranges: Mapping[str, NDArray[Any]], key: str) -> NDArray[np.float64]:
+    """Return the arguments and values (4,) at the ends of a set of windows."""
+    return np.asarray(ranges.get(f"{key}.range", np.full(4, np.nan)))
+
+
+def _near(ends: NDArray[np.float64], wanted: Ends) -> bool:
+    return bool((np.abs(ends - wanted) <= SLACK * np.ptp(wanted)).all())
+
+
+def _fit(ranges: Mapping[str, NDArray[Any]], key: str, exact: Windows) -> bool:
+    """Say whether the windows of a network are those of a function, but for tuning."""
+    rows, ends = ranges[key], _ends(ranges, key)
+    same = rows.shape == (3, exact.rows) and np.array_equal(rows[2], exact.bit)
+    return same and _near(ends[:2], exact.x_range) and _near(ends[2:], exact.y_range)
+
+
+def _misfit(ranges: Mapping[str, NDArray[Any]], key: str, exact: Windows) -> CheckpointError:
+    return CheckpointError(
+        f"the windows {key} of acam.h5 are {ranges[key].shape[-1]} rows for arguments and values"
+        f" from {_ends(ranges, key).tolist()}; the layer has {exact.rows} rows for"
+        f" {[*exact.x_range, *exact.y_range]}: tune them again (nldpe finetune MODEL --steps acam)"
+        " or remove acam.h5"
+    )
 
 
 def load_windows(folder: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:

@@ -5,15 +5,17 @@ import json
 import numpy as np
 import pytest
 
+from behavioral.windows import Windows
 from system.chip_store import ChipStore
 from system.commands.main import main
 from system.engine import make_ops
 from system.hardware import Chip
+from system.layer_spec import FUNCTIONS
 from system.networks import Network, load_network
 from system.training import published as published_networks
 from system.training import windows
 from system.training.functions import problems
-from system.weights.acam_windows import TunedWindows, is_windows, write_windows
+from system.weights.acam_windows import TunedWindows, is_windows, place_one_of, write_windows
 from system.weights.adapter import save_adapter
 from system.weights.checkpoint import save_checkpoint
 from tests.behavioral.standin import make_library
@@ -104,6 +106,42 @@ def test_units_of_the_second_range_are_programmed_with_their_own_windows(network
         layers.append(make_ops(network, library, "noisy", Chip()).layer(GATE, "silu"))
     np.testing.assert_array_equal(layers[0].units[0].table, layers[1].units[0].table)
     assert layers[1].fine_unit.table.mean() < layers[0].fine_unit.table.mean() - 2
+
+
+def test_windows_follow_ranges_that_another_processor_rounds_in_another_way(network):
+    """Columns change sets, and sets their numbers: bounds move as those of equal values did."""
+    rng, library = np.random.default_rng(6), make_library()
+    for key in (f"{GATE}.{part}" for part in ("y", "mean", "std")):
+        changed = 1 + 1e-3 * rng.standard_normal(network.ranges[key].shape)
+        network.ranges[key] = (network.ranges[key] * changed).astype(np.float32)
+    exact = make_ops(network, library, "noisy", Chip()).layer(GATE, "silu")
+    again = tiny_network(ROWS, **MAPPING)
+    tuned = {k: v for k, v in shifted(again, lambda name: "gate" in name).items() if is_windows(k)}
+    network.ranges.update(tuned)
+    layer = make_ops(network, library, "noisy", Chip()).layer(GATE, "silu")
+    assert any(
+        place.windows.rows != tuned[place.key].shape[1]
+        for spec in (layer.spec, layer.spec.fine) for place in spec.placements(8)
+        if place.key in tuned
+    )  # fmt: skip
+    for before, after in ((exact.units[0], layer.units[0]), (exact.fine_unit, layer.fine_unit)):
+        assert after.table.mean() < before.table.mean() - 2
+
+
+def test_a_bound_that_is_new_or_of_other_values_stays_exact(caplog):
+    """The old set ends at 0.5 on the right, at -5 on the left; every bound was moved by 0.01."""
+    function = FUNCTIONS["gelu"]
+    old, wide = (Windows.from_function(function, x, (-0.17, 0.7)) for x in ((-5, 0.5), (-6, 0.8)))
+    ends = old.x_range, old.y_range, 2.0, 1.0
+    kept = TunedWindows(old.lo + 0.01, old.hi + 0.01, old.bit, *ends).to_ranges("gate.acam.3")
+    found = place_one_of(kept, "gate.acam.4", wide, function)
+    for own, moved in ((wide.lo, found.lo), (wide.hi, found.hi)):
+        inner = np.isfinite(own)
+        np.testing.assert_allclose(moved[inner & (own < 0.45)], own[inner & (own < 0.45)] + 0.01)
+        np.testing.assert_array_equal(moved[own > 0.55], own[own > 0.55])
+    other = Windows.from_function(function, (-5, 0.5), (-0.17, 0.5))
+    assert place_one_of(kept, "gate.acam.4", other, function) is other
+    assert "has no windows for its values" in caplog.text
 
 
 @pytest.mark.parametrize(("layer", "activation"), [(f"{ATTENTION}.q_proj", None), (GATE, "silu")])
