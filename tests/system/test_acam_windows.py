@@ -24,7 +24,7 @@ from system.weights.adapter import is_adapter
 from system.weights.checkpoint import load_checkpoint
 
 KEY = "fc3.acam.0"
-TUNED = {"llama-austen"}  # of those that ship
+TUNED = {"llama-austen", "bert-tiny-rt"}  # of those that ship
 NAF = [
     name
     for name, place in shipped().items()
