@@ -352,6 +352,8 @@ def _default_mapping(checkpoint: Checkpoint) -> dict[str, Any]:
         "output_copies": 2,
         "product_copies": 2,
     }
+    if kind == "bert":  # one channel answers a single token of a sentence: docs/language-models.md
+        return language | {"layers": {"*[0-9].output.dense": {"output_copies": 8}}}
     if kind != "llama":
         return language
     products = {"input_bits": 10, "product_finer": 4}

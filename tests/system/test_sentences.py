@@ -177,3 +177,14 @@ def test_texts_come_through_the_packages_tokenizer_whole():
     network = load_network("minilm-l6", tile_rows=None)
     assert network.encode_texts(["good " * 300, "x"]).shape == (2, 302)
     assert network.encode_texts(["good " * 600]).shape == (1, 512)
+
+
+@pytest.mark.parametrize("name", ["minilm-l6", "minilm-rt-float", "minilm-rt"])
+def test_outputs_of_the_feed_forward_blocks_have_more_units_than_the_others(name):
+    """One of their channels answers a single token of a sentence (docs/language-models.md)."""
+    mapping = load_network(name, tile_rows=None).mapping
+    copies = {
+        part: mapping.of(f"encoder.layer.4.{part}.dense").output_copies
+        for part in ("attention.output", "intermediate", "output")
+    }
+    assert copies == {"attention.output": 2, "intermediate": 2, "output": 8}
