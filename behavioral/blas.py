@@ -31,7 +31,8 @@ def samples_in_place(rows: int, cols: int, most: int) -> int:
 
 @cache
 def _has_small() -> bool:
-    return all(getattr(one, "architecture", None) in _SMALL_FOR for one in blas_libraries())
+    found = {getattr(one, "architecture", None) for one in blas_libraries()}
+    return bool(found) and found <= _SMALL_FOR
 
 
 def multiply(a: Float32, b: Float32, columns: slice, out: Float32) -> None:

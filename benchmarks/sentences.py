@@ -2,7 +2,7 @@ r"""How near encoders and classifiers of sentences on chips stay to their own fl
 
     python -m benchmarks.sentences minilm-rt mine/minilm-rt --library library.h5 --chips 10
     python -m benchmarks.sentences minilm-l6 --library library.h5 --sentences 40 \
-        --on 'encoder.layer.?.output.dense' --map 'encoder.layer.?.output.dense.output_copies=8'
+        --on 'encoder.layer.?.output.dense' --map 'encoder.layer.?.output.dense.output_copies=2'
 
 Scored on the development sentences, the last tenth of the training sentences: no range is measured
 and no weight trained on them. Beside accuracy stand KL(float32 || it) of the decisions in nats and
@@ -32,7 +32,7 @@ from system.inference import arithmetic
 from system.models.bert import Bert
 from system.models.ops import Activation, Array, FloatOps, Ops
 from system.networks import Network, load_network
-from system.quality import log_softmax
+from system.quality import divergence_of, log_softmax
 
 FIGURES = {
     "accuracy": ("accuracy [%]", "KL [nat]", "squared change of logits"),
@@ -58,9 +58,8 @@ class SomeLayers(FloatOps):
 
 def nearness(logits: Array, exact: Array, labels: NDArray[np.int64]) -> Figures:
     """Return the figures of logits (n, classes)."""
-    ours, theirs = log_softmax(logits), log_softmax(exact)
     right = 100.0 * np.mean(logits.argmax(axis=1) == labels)
-    divergence = np.mean(np.sum(np.exp(theirs) * (theirs - ours), axis=1))
+    divergence = divergence_of(log_softmax(logits), log_softmax(exact))
     return np.array([right, divergence, np.mean(np.square(logits - exact))])
 
 

@@ -59,6 +59,11 @@ def log_softmax(logits: Array) -> NDArray[np.float64]:
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
 
 
+def divergence_of(found: NDArray[np.float64], wanted: NDArray[np.float64]) -> float:
+    """Return the mean KL(wanted || found) in nats of logarithms of probabilities (n, classes)."""
+    return float(np.mean(np.sum(np.exp(wanted) * (wanted - found), axis=1)))
+
+
 def compare(
     network: Network, ops: Ops, exact: Ops, windows: NDArray[np.int64], label: str
 ) -> Nearness:
@@ -80,7 +85,7 @@ def compare(
             -np.mean(found[places]),
             -np.mean(wanted[places]),
             np.mean(found.argmax(axis=1) == wanted.argmax(axis=1)),
-            np.mean(np.sum(np.exp(wanted) * (wanted - found), axis=1)),
+            divergence_of(found, wanted),
         )
     loss, exact_loss, agreement, divergence = (float(total) for total in totals / len(windows))
     return Nearness(math.exp(loss), math.exp(exact_loss), agreement, divergence)

@@ -319,8 +319,8 @@ def _linearize_some(x, rest, probe, basis, law, work, out):
     return outside
 
 
-@njit(cache=True, nogil=True)
-def drive(x, rest, laws, probe, basis, own, weights, driven, squares):
+@njit(cache=True)
+def _drive(x, rest, laws, probe, basis, own, weights, driven, squares):
     """Do what comes before the sums of :func:`multiply`: write driven rows and their squares."""
     outside = 0
     if laws.shape[1] == 1:
@@ -343,7 +343,7 @@ def _multiply_part(
     samples, (rows, parts) = x.shape[0], (x.shape[1], spread.shape[0])
     driven = work[0, : samples * rows].reshape((samples, rows))
     squares = work[1, : samples * parts].reshape((samples, parts))
-    outside = drive(x, rest, laws, probe, basis, own, weights, driven, squares)
+    outside = _drive(x, rest, laws, probe, basis, own, weights, driven, squares)
     _sum_up(driven, matrix, out)
     if terms.size:
         correct(out, driven, common, terms)
