@@ -20,6 +20,7 @@ from behavioral.acam_unit import (
 )
 from behavioral.drift import Drift
 from behavioral.kernels import acam as kernels
+from behavioral.kernels import steps
 from behavioral.noise import NoiseLaw, generator, normal, stream_key
 from behavioral.overlap import Overlap
 from behavioral.spares import add_spares, take_over
@@ -31,6 +32,7 @@ __all__ = ["AcamModel", "AcamUnit", "Windows"]
 
 FloatArray = NDArray[np.float64]
 SingleArray = NDArray[np.float32]
+Bounds = tuple[SingleArray, SingleArray]
 Seed = int | tuple[int, ...]
 
 _INVERSE_POINTS = 4096  # data-line positions of the inverse threshold curve
@@ -202,7 +204,6 @@ class AcamModel:
         noise: bool | float = True,
         gray: bool = True,
         columns: int | None = None,
-        cells: int = 4096,
         levels: int | None = None,
         flat_below: bool = False,
         floor: float = 0.0,
@@ -232,8 +233,6 @@ class AcamModel:
         columns : int or None
             Number of columns when ``lo`` and ``hi`` have one shared row set. Noise still differs
             per column; without noise one table is shared.
-        cells : int
-            Points of the step table over [0, 1].
         levels : int or None
             Instead of a step table, make a table over this many uniform DAC levels.
         flat_below : bool
@@ -250,40 +249,37 @@ class AcamModel:
         ParameterError
             Shapes that do not fit, NaN bounds, or bits that the codes cannot hold.
         """
-        lo, hi, bit, count = check_rows(lo, hi, bit, bits, columns)
+        lo, hi, bit, count = check_rows(lo, hi, bit, bits, columns, copies)
         scale, keys = float(noise), copy_seeds(seed, copies)
+        wanted = self._wanted(lo, hi, count, keys)
         spared = self.spare_rows > 0 and scale > 0.0 and self.device.stuck_off_rate > 0.0
-        if spared:
-            lo, hi, bit = add_spares(lo, hi, bit, bits, self.spare_rows, count)
-        width = lo.shape[0] if scale == 0.0 else count
-        stuck = [self._draw_stuck((width, lo.shape[1], 2), key, scale) for key in keys]
-        wanted = [(lo.copy(), hi.copy()) if spared else (lo, hi) for _ in keys]
         if spared:  # in every copy other rows
+            added = [add_spares(*w, bit, bits, self.spare_rows, count) for w in wanted]
+            wanted, bit = [(lo, hi) for lo, hi, _ in added], added[0][2]
+        width = len(wanted[0][0]) if scale == 0.0 else count
+        stuck = [self._draw_stuck((width, bit.size, 2), key, scale) for key in keys]
+        if spared:
             for bounds, off in zip(wanted, stuck, strict=True):
                 take_over(*bounds, bit, off)
-        if levels is None:
-            points, offset, denominator = cells, 0.5, float(cells)
-        else:
-            points, offset, denominator = levels, 0.0, float(max(levels - 1, 1))
-        table = np.zeros((width, points), np.uint8 if bits <= 8 and copies == 1 else np.uint16)
+        table = _empty_table(width, levels, copies * (2**bits - 1))
         empty = clipped = 0
         size = width if keep_thresholds or keep_conductances else _BLOCK
         for first in range(0, width, size):
             part = slice(first, min(first + size, width))
-            shape = part.stop - first, lo.shape[1], 2, 2
+            ends = np.empty((copies, 2, part.stop - first, bit.size), np.float32)
             for copy, key in enumerate(keys):
-                if copy == 0 or spared:
+                if copy == 0 or wanted[copy] is not wanted[copy - 1]:
                     aims, branches = self._aim(*wanted[copy], part, scale)
-                normals = _draw_normals(shape, key, scale, first)
-                ends, found = np.empty((2, 2, *shape[:2]), np.float32)
+                normals = _draw_normals((*ends.shape[2:], 2, 2), key, scale, first)
+                found = np.empty_like(ends[copy])
                 outside = kernels.program(
-                    aims, branches, self._cell, normals, stuck[copy][part], ends, found
+                    aims, branches, self._cell, normals, stuck[copy][part], ends[copy], found
                 )
-                lower, upper = ends
-                kernels.compile_tables(lower, upper, bit, gray, offset, denominator, table[part])
                 if copy == 0:
-                    actual, g, clipped = ends, found, clipped + outside
-                    empty += int(np.count_nonzero(ends[0] >= ends[1]))
+                    g, clipped = found, clipped + outside
+            actual = ends[0]
+            empty += int(np.count_nonzero(actual[0] >= actual[1]))
+            _compile(ends, bit, gray, table[part])
         return AcamUnit(
             columns=count,
             bits=bits,
@@ -294,7 +290,6 @@ class AcamModel:
             hi=actual[1] if keep_thresholds else None,
             g_lo=g[0] if keep_conductances else None,
             g_hi=g[1] if keep_conductances else None,
-            levels=levels is not None,
             flat_below=flat_below,
             floor=floor,
             empty_rows=empty,
@@ -302,6 +297,12 @@ class AcamModel:
             clipped_devices=int(clipped),
             copies=copies,
         )
+
+    def _wanted(
+        self, lo: SingleArray, hi: SingleArray, columns: int, keys: list[tuple[int, ...]]
+    ) -> list[Bounds]:
+        """Return the bounds to program into each unit on the same data lines."""
+        return [(lo, hi)] * len(keys)
 
     def _aim(
         self, lo: SingleArray, hi: SingleArray, part: slice, scale: float
@@ -350,7 +351,7 @@ class AcamModel:
             Shapes that do not fit, or NaN in the input.
         """
         line, ends = per_column(unit.columns, scale, shift), per_column(unit.columns, 0.0, 1.0)
-        return convert(unit, y, line, ends, unit.table.dtype)
+        return convert(unit, y, line, ends, np.min_scalar_type(unit.top))
 
     def convert_values(
         self,
@@ -403,6 +404,22 @@ def _check_curves(g: FloatArray, curves: list[FloatArray], device: Device) -> No
             f"the curves cover {g[0]:g} to {g[-1]:g} S, the device needs"
             f" {device.g_min_s:g} to {device.g_max_s:g} S; characterise this device"
         )
+
+
+def _empty_table(columns: int, levels: int | None, top: int) -> NDArray[Any]:
+    """Return a step table, or codes at DAC levels to add to, of so many columns."""
+    if levels is None:
+        return np.empty((columns, steps.CELLS, 2), np.int64)
+    return np.zeros((columns, levels), np.min_scalar_type(top))
+
+
+def _compile(bounds: SingleArray, bit: NDArray[np.int64], gray: bool, table: NDArray[Any]) -> None:
+    """Fill the table of some columns from the bounds (copies, 2, columns, rows) of their units."""
+    if table.ndim == 3:
+        steps.compile_steps(bounds, bit, gray, table)
+        return
+    for lower, upper in bounds:
+        kernels.compile_levels(lower, upper, bit, gray, table)
 
 
 def _draw_normals(

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from behavioral.kernels import conversion as kernels
+from behavioral.kernels.steps import POSITIONS
 from behavioral.noise import seed_path
 from behavioral.threads import blocks, in_place, run_all
 from circuits.errors import ParameterError
 
 SingleArray = NDArray[np.float32]
+
+_MOST = 2**16 - 1  # sum of the codes of units in parallel
 
 
 @dataclass(frozen=True)
@@ -29,9 +31,8 @@ class AcamUnit:
         Width of the output code.
     gray : bool
         Rows hold Gray-code bits; codes are always decoded.
-    table : (columns or 1, cells) uint8 or uint16 array
-        Code at each point of the data line: its two ends and the centres of the cells between, or
-        DAC levels if ``levels`` is set.
+    table : (columns or 1, cells, 2) int64 array, or (columns or 1, levels) uint8 or uint16 array
+        The sum of codes along the data line, see `behavioral.kernels.steps`; or at DAC levels.
     copies : int
         Units whose codes the table adds up.
     bit : (rows,) int array
@@ -41,8 +42,6 @@ class AcamUnit:
         with ``lo >= hi`` never matches. None if not kept.
     g_lo, g_hi : (columns or 1, rows) float32 arrays or None [S]
         RRAM conductances as read; 0 where the branch is disabled. None if not kept.
-    levels : bool
-        The table is indexed by a DAC code instead of a data-line position.
     flat_below : bool
         The function is constant below the data line: inputs there saturate as meant, and are not
         counted as clipped.
@@ -62,7 +61,6 @@ class AcamUnit:
     hi: SingleArray | None = None
     g_lo: SingleArray | None = None
     g_hi: SingleArray | None = None
-    levels: bool = False
     flat_below: bool = False
     floor: float = 0.0
     empty_rows: int = 0
@@ -76,9 +74,14 @@ class AcamUnit:
         return int(self.copies * (2**self.bits - 1))
 
     @property
+    def levels(self) -> bool:
+        """The table is indexed by a DAC code instead of a data-line position."""
+        return self.table.ndim == 2
+
+    @property
     def bottom(self) -> np.float32:
-        """The cell below which inputs count as clipped."""
-        return np.float32(-np.inf if self.flat_below else self.floor * self.table.shape[1])
+        """The position of the step table below which inputs count as clipped."""
+        return np.float32(-np.inf if self.flat_below else self.floor * POSITIONS)
 
     @property
     def nbytes(self) -> int:
@@ -135,21 +138,6 @@ def per_column(columns: int, *values: ArrayLike) -> SingleArray:
     return out
 
 
-def add_codes(units: Iterable[AcamUnit]) -> AcamUnit:
-    """Return units on the same data lines, whose codes are added digitally, as one.
-
-    What else it keeps is the first unit's. Units are let go one by one: those of a vocabulary
-    have tables of 100 MB each.
-    """
-    following = iter(units)
-    first = next(following)
-    table, copies = first.table, 1
-    for unit in following:
-        table = np.add(table, unit.table, dtype=np.uint16, out=None if copies == 1 else table)
-        copies += 1
-    return first if copies == 1 else replace(first, table=table, copies=copies)
-
-
 def copy_seeds(seed: int | tuple[int, ...], copies: int) -> list[tuple[int, ...]]:
     """Return the seed of each of so many units on the same data lines."""
     path = seed_path(seed)
@@ -175,7 +163,7 @@ def check_input(u: ArrayLike, columns: int) -> SingleArray:
 
 
 def check_rows(
-    lo: ArrayLike, hi: ArrayLike, bit: ArrayLike, bits: int, columns: int | None
+    lo: ArrayLike, hi: ArrayLike, bit: ArrayLike, bits: int, columns: int | None, copies: int
 ) -> tuple[SingleArray, SingleArray, NDArray[np.int64], int]:
     """Return checked row arrays of `AcamModel.program` and the number of columns."""
     lo = np.ascontiguousarray(np.atleast_2d(np.asarray(lo, np.float32)))
@@ -183,6 +171,10 @@ def check_rows(
     bit = np.ascontiguousarray(bit, dtype=np.int64)
     if not 1 <= bits <= 16:
         raise ParameterError(f"bits = {bits}: an output code has 1 to 16 bits")
+    if not 1 <= copies <= _MOST // (2**bits - 1):
+        raise ParameterError(
+            f"{copies} copies of {bits} bits; 1 to {_MOST // (2**bits - 1)} add up to 16 bits"
+        )
     if lo.ndim != 2 or lo.shape != hi.shape or bit.shape != (lo.shape[1],):
         raise ParameterError(
             f"lo {lo.shape}, hi {hi.shape} and bit {bit.shape} must be (columns, rows) twice and"

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import PchipInterpolator
 
-from behavioral.acam import AcamModel
-from behavioral.acam_unit import AcamUnit, add_codes, check_rows, copy_seeds
+from behavioral.acam import AcamModel, Bounds, SingleArray
 from behavioral.library import Library
 from behavioral.noise import normal, stream_key
 from circuits.errors import FormatError, ParameterError
@@ -162,29 +161,15 @@ class VariedAcam(AcamModel):
         )
         self.reach = np.array([(self.threshold(ends, b) - self.v_lo) / span for b in bounds])
 
-    def program(
-        self,
-        lo: ArrayLike,
-        hi: ArrayLike,
-        bit: ArrayLike,
-        bits: int,
-        *,
-        seed: int | tuple[int, ...] = 0,
-        columns: int | None = None,
-        copies: int = 1,
-        **options: Any,
-    ) -> AcamUnit:
-        """Write windows into mismatched cells; see `AcamModel.program`."""
-        if self.mismatch != "none" and copies > 1:  # the cells of each have their own
-            keys, rows = copy_seeds(seed, copies), (lo, hi, bit, bits)
-            return add_codes(self.program(*rows, seed=k, columns=columns, **options) for k in keys)
-        options["copies"] = copies
-        if self.mismatch != "none":
-            wanted_lo, wanted_hi, _, columns = check_rows(lo, hi, bit, bits, columns)
-            draws = normal(stream_key(seed, "acam/mismatch"), (2, columns, wanted_lo.shape[1]))
-            lo = self._moved(wanted_lo, 0, draws[0])
-            hi = self._moved(wanted_hi, 1, draws[1])
-        return super().program(lo, hi, bit, bits, seed=seed, columns=columns, **options)
+    def _wanted(
+        self, lo: SingleArray, hi: SingleArray, columns: int, keys: list[tuple[int, ...]]
+    ) -> list[Bounds]:
+        """Return where the bounds of mismatched cells fall; the cells of each unit differ."""
+        if self.mismatch == "none":
+            return super()._wanted(lo, hi, columns, keys)
+        shape = 2, columns, lo.shape[1]
+        draws = [normal(stream_key(key, "acam/mismatch"), shape) for key in keys]
+        return [(self._moved(lo, 0, d[0]), self._moved(hi, 1, d[1])) for d in draws]
 
     def _moved(
         self, wanted: NDArray[np.float32], side: int, draws: NDArray[np.float32]

@@ -11,8 +11,11 @@ from numpy.typing import NDArray
 from behavioral.acam import AcamUnit
 from behavioral.acam_unit import convert_block, per_column
 from behavioral.kernels import conversion as kernels
+from behavioral.kernels.steps import CELLS, INSIDE
 from system.layer_spec import Ends
 from system.quantization import Float
+
+_ROUNDED = 1 / 64  # of a cell: more than single precision moves a position
 
 
 @dataclass(frozen=True)
@@ -105,16 +108,17 @@ class RangedConversion:
     def _sure(self) -> Float:
         """Return outputs (2, out) between which the wide units certainly say inside.
 
-        A cell less at each end than their tables show: positions are rounded.
+        A little less at each end than their tables show: positions are rounded.
         """
         unit, (scale, shift) = self.wide.unit, self.wide.affine
-        cells, run = unit.table.shape[1], np.empty((2, len(scale)), np.int64)
+        run = np.empty((2, len(scale)), np.int64)
         low, high = (end / self.fine.gain for end in self.fine.line)
-        middle = np.clip(((low + high) / 2 * scale + shift) * cells, 0, cells - 1)
+        middle = np.clip(((low + high) / 2 * scale + shift) * CELLS, 0, CELLS - 1)
         (base, step), (least, most) = self.wide.ends, per_column(len(scale), *self.inside)
         kernels.certain(unit.table, base, step, least, most, middle.astype(np.int64), run)
-        run[0] = np.maximum(run[0], max(float(unit.bottom), 0.0))  # below, inputs are clipped
-        sure = ((run + np.array([[1], [-1]])) / cells - shift) / scale
+        start = max(float(unit.bottom) / INSIDE, 0.0)  # below, inputs are clipped
+        reach = np.stack([np.maximum(run[0], start) + _ROUNDED, run[1] - _ROUNDED])
+        sure = (reach / CELLS - shift) / scale
         return np.where(scale > 0, sure, [[np.inf], [-np.inf]]).astype(np.float32)
 
     def run(self, y: Float, columns: slice) -> int:

@@ -22,7 +22,7 @@ from system.attention import AnalogAttention, AnalogCache
 from system.calibration import Ranges, peaks
 from system.chip_store import ChipStore
 from system.dynamic_tanh import TanhUnits
-from system.hardware import Chip, Hardware, hardware_for
+from system.hardware import Chip, Hardware
 from system.layer_spec import IDENTITY, QuantizedLinear
 from system.linear import AnalogLinear
 from system.models.groups import convolve_bundles
@@ -274,5 +274,5 @@ def make_ops(network: Network, library: Library, mode: str, chip: Chip) -> Ops:
     if mode not in MODES:
         raise ParameterError(f"mode {mode!r}; permitted: {', '.join(MODES)}")
     noise = "none" if mode == "ideal-analog" else chip.noise
-    hardware = hardware_for(network.mapping, network.ranges, library)
+    hardware = Hardware(library, network.mapping)
     return AnalogOps(tensors, network.ranges, hardware, Chip(chip.seed, chip.index, noise))

@@ -163,7 +163,7 @@ def _place(ops: AnalogOps, network: Network, execution: Execution, *parts: Any) 
         )
     ops.stream = execution.stream
     if execution.chips_dir is not None:
-        kept = (network.mapping.to_dict(), ops.chip, ops.hardware.cells)
+        kept = (network.mapping.to_dict(), ops.chip)
         ops.store = ChipStore(execution.chips_dir, *parts, *kept)
     if execution.device is not None:
         try:

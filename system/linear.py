@@ -217,7 +217,6 @@ class AnalogLinear:
             seed=key,
             noise=noisy,
             columns=len(self.spec.gain),
-            cells=self.hardware.cells,
             flat_below=flat,
             floor=self.spec.start,
             keep_thresholds=self.hardware.keep_devices,

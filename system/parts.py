@@ -19,7 +19,7 @@ from behavioral.products import LogCodes, ProductModel
 from circuits.errors import ParameterError
 from system.attention import AnalogAttention, AnalogCache
 from system.engine import AnalogOps, layer_tensors
-from system.hardware import Chip, hardware_for
+from system.hardware import Chip, Hardware
 from system.layer_spec import FUNCTIONS
 from system.linear import FINE_PART, AnalogLinear
 from system.models.ops import Activation, Array, Cache, FloatOps, Mask, causal_mask
@@ -201,7 +201,7 @@ class PartOps(AnalogOps):
     def __init__(self, network: Network, library: Library, chip: Chip) -> None:
         self.switch, self._exact = Switch(), FloatOps(network.model.tensors)
         self._softmaxes: dict[str, AnalogAttention] = {}
-        hardware = hardware_for(network.mapping, network.ranges, library)
+        hardware = Hardware(library, network.mapping)
         super().__init__(network.model.tensors, network.ranges, hardware, chip)
 
     def linear(self, name: str, x: Array, activation: Activation = None) -> Array:

@@ -18,6 +18,7 @@ from behavioral.acam import AcamUnit
 from behavioral.array import ProgrammedArray
 from behavioral.decision import line_seed
 from behavioral.kernels import noise as kernels
+from behavioral.kernels.steps import CELLS, EDGES, INSIDE, LANE, POSITIONS
 from behavioral.noise import panel_key, quantiles
 from behavioral.spread import Spread
 from behavioral.stack import Stack
@@ -167,16 +168,11 @@ class TorchLinear(AnalogLinear):
             y = y + self._noise(square.expand(len(y), -1), seed, first)
         scale, shift = self._on_device(f"{name}.line", lambda: conversion.affine)
         base, step = self._on_device(f"{name}.ends", lambda: conversion.ends)
-        wide = np.int16 if unit.table.itemsize == 2 else np.uint8
-        table = self._on_device(f"{name}.table", lambda: unit.table.view(wide))
-        cells = unit.table.shape[1]
-        t = (y * scale + shift) * cells
-        inside = int(((t >= float(unit.bottom)) & (t <= cells)).sum())
-        t = torch.where(t > 0, t, torch.zeros_like(t)).clamp(max=cells)  # NaN becomes 0
-        index = t.to(torch.int64).clamp(max=cells - 1)
-        if len(table) > 1:
-            index += torch.arange(len(table), device=self.device) * cells
-        code = table.reshape(-1)[index].to(torch.int32) & 0xFFFF
+        table = self._on_device(f"{name}.table", lambda: unit.table)
+        t = (y * scale + shift) * POSITIONS
+        inside = int(((t >= float(unit.bottom)) & (t <= POSITIONS)).sum())
+        t = torch.where(t > 0, t, torch.zeros_like(t)).clamp(max=POSITIONS)  # NaN becomes 0
+        code = _look_up(table, t.to(torch.int64).clamp(max=POSITIONS - 1))
         return base + step * code.to(torch.float32), y.numel() - inside
 
     def _noise(self, variance: Tensor, seed: tuple[int, ...], first: int) -> Tensor:
@@ -188,6 +184,18 @@ class TorchLinear(AnalogLinear):
             normals = _normals(key, first, len(panel), panel.shape[1], table)
             out[:, low : low + PANEL] = panel.clamp(min=0).sqrt() * normals
         return out
+
+
+def _look_up(table: Tensor, position: Tensor) -> Tensor:
+    """Return the codes at positions (samples, cols) of step tables (cols or 1, cells, 2)."""
+    cell, place = position // INSIDE, position % INSIDE
+    if len(table) > 1:
+        cell += torch.arange(len(table), device=table.device) * CELLS
+    edges, codes = table.reshape(-1, 2)[cell].unbind(-1)
+    passed = torch.zeros_like(place)
+    for i in range(EDGES):
+        passed += place >= (edges >> LANE * i & 0xFFFF)
+    return codes >> LANE * passed & 0xFFFF
 
 
 def _normals(key: int, first: int, samples: int, cols: int, table: Tensor) -> Tensor:

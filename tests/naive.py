@@ -1,8 +1,12 @@
 """Slow, obvious twins of the kernels: plain loops, one idea per function."""
 
+from itertools import pairwise
+
 import numpy as np
 
-# ---- ACAM: behavioral/kernels/acam.py, conversion.py
+from behavioral.kernels.steps import CELLS, EDGES, INSIDE, POSITIONS
+
+# ---- ACAM: behavioral/kernels/acam.py, steps.py, conversion.py
 
 
 def search(lo, hi, bit, gray, u):
@@ -26,28 +30,80 @@ def gray_to_binary(word):
     return code
 
 
-def compile_tables(lo, hi, bit, gray, cells):
-    """Search at the centre of every cell; in the first and the last, at the end of the line."""
-    centres = (np.arange(cells) + 0.5) / cells
-    centres[0], centres[-1] = 0.0, 1.0
-    return np.array(
-        [search(low, high, bit, gray, centres) for low, high in zip(lo, hi, strict=True)]
+def compile_levels(lo, hi, bit, gray, levels):
+    """Search at every DAC level."""
+    u = np.arange(levels) / max(levels - 1, 1)
+    return np.array([search(low, high, bit, gray, u) for low, high in zip(lo, hi, strict=True)])
+
+
+def compile_steps(bounds, bit, gray):
+    """Sum the codes (columns) of all copies where they change; of crowded cells some changes go.
+
+    Returns the changes of each column: cell, place inside it, code from there on.
+    """
+    return [_steps_of(bounds[:, :, j], bit, gray) for j in range(bounds.shape[2])]
+
+
+def _steps_of(bounds, bit, gray):
+    first = POSITIONS * np.clip(bounds.astype(float), 0.0, 1.0)
+    starts = np.unique(np.minimum(np.floor(first) + 1, POSITIONS - 1).astype(int))
+    wanted = np.union1d(starts, np.arange(CELLS) * INSIDE)  # a change is looked for everywhere
+    u = np.nextafter(wanted / POSITIONS, 0.0)  # edges before a position are behind it
+    u[wanted == POSITIONS - 1] = 1.0
+    total = sum(search(low, high, bit, gray, u) for low, high in bounds)
+    steps = []
+    for cell in range(CELLS):
+        own = np.flatnonzero(wanted // INSIDE == cell)
+        kept = [(int(wanted[i]) % INSIDE, int(total[i])) for i in own]
+        kept = [kept[0]] + [b for a, b in pairwise(kept) if a[1] != b[1]]
+        while len(kept) > EDGES + 1:
+            kept = thin(kept[: EDGES + 2]) + kept[EDGES + 2 :]
+        steps.append(kept)
+    return steps
+
+
+def thin(steps):
+    """Let a neighbour's code take over one stretch of a cell: the least length times jump^2."""
+    ends = [place for place, _ in steps[1:]] + [INSIDE]
+    _, gone, k = min(
+        ((ends[i] - place) * (code - steps[k][1]) ** 2, i, k)
+        for i, (place, code) in enumerate(steps)
+        for k in (i - 1, i + 1)
+        if 0 <= k < len(steps)
     )
+    left = steps[:gone] + steps[gone + 1 :]
+    if k > gone:
+        left[gone] = (steps[gone][0], left[gone][1])
+    return left
+
+
+def step_code(steps, position):
+    """Return the code at a position of one column's steps."""
+    kept = steps[position // INSIDE]
+    return [code for place, code in kept if place <= position % INSIDE][-1]
+
+
+def unpack(cell):
+    """Return the steps of one cell of a table."""
+    edges, codes = (int(word) % 2**64 for word in cell)
+    lanes = range(0, 16 * EDGES, 16)
+    places = [0] + [edges >> i & 0xFFFF for i in lanes]
+    return [(place, codes >> 16 * i & 0xFFFF) for i, place in enumerate(places)]
 
 
 def convert(table, y, scale, shift, bottom, ends):
     """Look every input up on its own; returns base + step * code, and the clipped count."""
-    cells = table.shape[1]
     out = np.zeros(y.shape)
     clipped = 0
     with np.errstate(over="ignore"):
-        position = (y * scale + shift) * np.float32(cells)
+        position = (y * scale + shift) * np.float32(POSITIONS)
     for b in range(y.shape[0]):
         for j in range(y.shape[1]):
             t = float(position[b, j])
-            clipped += not bottom <= t <= cells
-            cell = int(min(max(t, 0), cells - 1))
-            code = table[0 if table.shape[0] == 1 else j, cell]
+            clipped += not bottom <= t <= POSITIONS
+            at = int(min(max(t, 0), POSITIONS - 1))
+            cell = unpack(table[0 if len(table) == 1 else j, at // INSIDE])
+            code = [code for place, code in cell if place <= at % INSIDE][-1]
             out[b, j] = ends[0][j] + ends[1][j] * float(code)
     return out, clipped
 
@@ -63,8 +119,11 @@ def certain(table, base, step, low, high, middle):
     """Walk from the middle cell of every column to both sides."""
     out = np.empty((2, len(base)), np.int64)
     for j, cell in enumerate(middle):
-        line = table[0 if len(table) == 1 else j]
-        inside = [low[j] < base[j] + step[j] * np.float32(code) < high[j] for code in line]
+        line = [[code for _, code in unpack(c)] for c in table[0 if len(table) == 1 else j]]
+        inside = [
+            all(low[j] < base[j] + step[j] * np.float32(code) < high[j] for code in codes)
+            for codes in line
+        ]
         first = last = cell
         while last < len(inside) and inside[last]:
             last += 1

@@ -1,4 +1,4 @@
-"""Analog CAM kernels: program thresholds, compile step tables, convert data-line voltages.
+"""Analog CAM kernels: program thresholds, tabulate codes at DAC levels, search row by row.
 
 Everything here works on the normalised data line ``u`` in [0, 1]. A row of a column is a window
 ``lo < u < hi``; rows of one output bit are ORed; ``-inf`` and ``+inf`` mark a disabled branch.
@@ -267,18 +267,13 @@ def program(aims, branches, cell, normals, stuck, actual, g):  # type: ignore[no
 
 
 @njit(cache=True, nogil=True)
-def _find_runs(lo, hi, offset, denominator, points, first, end):  # type: ignore[no-untyped-def]
+def _find_runs(lo, hi, points, first, end):  # type: ignore[no-untyped-def]
     """Find the run of points of each row; one is empty where its end is not beyond its first."""
-    last = np.int32(points)
+    last = float(max(points - 1, 1))
     for r in range(lo.size):
-        low = min(max(float(lo[r]) * denominator - offset, -1.0), float(points))
-        high = min(max(float(hi[r]) * denominator - offset, 0.0), float(points))
-        a, b = np.int32(math.floor(low)) + np.int32(1), np.int32(math.ceil(high))
-        # Inputs beyond the line are clipped onto its ends: those points are exact.
-        a = np.int32(1) if (a == 0) & (lo[r] >= 0.0) else a
-        first[r] = last - np.int32(1) if (a == last) & (lo[r] < 1.0) else a
-        b = np.int32(1) if (b == 0) & (hi[r] > 0.0) else b
-        end[r] = last - np.int32(1) if (b == last) & (hi[r] <= 1.0) else b
+        low = min(max(float(lo[r]) * last, -1.0), float(points))
+        high = min(max(float(hi[r]) * last, 0.0), float(points))
+        first[r], end[r] = np.int32(math.floor(low)) + np.int32(1), np.int32(math.ceil(high))
 
 
 @njit(cache=True, nogil=True)
@@ -323,8 +318,8 @@ def _add_codes(line, gray, table):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def compile_tables(lo, hi, bit, gray, offset, denominator, table):  # type: ignore[no-untyped-def]
-    """Evaluate every column at the points ``(i + offset) / denominator``; add the codes to `table`.
+def compile_levels(lo, hi, bit, gray, table):  # type: ignore[no-untyped-def]
+    """Evaluate every column at uniform DAC levels, ends of the line included; add to `table`.
 
     OR each window over its run of points, several of which are one word, then decode Gray in
     one sweep. A crossed window (lo >= hi) covers no point.
@@ -335,10 +330,7 @@ def compile_tables(lo, hi, bit, gray, offset, denominator, table):  # type: igno
     bit : (rows,) int64 array
         Output bit of each row, 0 = least significant.
     gray : bool
-    offset, denominator : float
-        (0.5, cells) samples cell centres, but the first cell at 0 and the last at 1;
-        (0, levels - 1) samples DAC levels.
-    table : (columns, points) uint8 or uint16 array, added to.
+    table : (columns, levels) uint8 or uint16 array, added to.
     """
     columns, points = table.shape
     wide = bit.size > 0 and bit.max() > 7
@@ -346,7 +338,7 @@ def compile_tables(lo, hi, bit, gray, offset, denominator, table):  # type: igno
         first, end = np.empty((2, bit.size), np.int32)
         words = np.empty((points >> 2) + 1, np.uint64)
         for j in range(block * _TOGETHER, min(columns, (block + 1) * _TOGETHER)):
-            _find_runs(lo[j], hi[j], offset, denominator, points, first, end)
+            _find_runs(lo[j], hi[j], points, first, end)
             _set_runs(first, end, bit, wide, words)
             if wide:
                 _add_codes(words.view(np.uint16), gray, table[j])

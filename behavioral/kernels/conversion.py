@@ -3,46 +3,78 @@
 import numpy as np
 from numba import njit
 
+from behavioral.kernels.steps import CELLS, EDGES, INSIDE, LANE, POSITIONS
+
 _RUN = 256  # outputs that narrow units convert in one go
 _LINE = 64  # bytes of a line of the cache
+_TABLE = 16 * CELLS  # bytes of a column's table
 _TOGETHER = 128  # columns that wide ones convert, sample by sample
 _FIRST = np.int64(0)  # a plain 0 would be a type of its own, compiled twice
 
+_TOP, _FINAL = np.float32(POSITIONS), np.int32(POSITIONS - 1)
+_ZERO = np.float32(0.0)
+_EVERY = np.int64(sum(1 << LANE * i for i in range(EDGES)))  # 1 in each lane of an edge
+_GUARDS = _EVERY << (LANE - 1)  # from which a lane borrows where the place is before its edge
+
 
 @njit(cache=True, nogil=True)
-def _fetch(entries):  # type: ignore[no-untyped-def]
+def _position(t):  # type: ignore[no-untyped-def]
+    """Return the position on the line of an input, in positions; NaN is at its start."""
+    t = t if t > _ZERO else _ZERO
+    return min(np.int32(t if t < _TOP else _TOP), _FINAL)
+
+
+@njit(cache=True, nogil=True)
+def _in_lanes(position):  # type: ignore[no-untyped-def]
+    """Return the place inside its cell, beside a guard bit, in the lane of every edge."""
+    return np.int64(position & (INSIDE - 1)) * _EVERY + _GUARDS
+
+
+@njit(cache=True, nogil=True)
+def _code(place, edges, codes):  # type: ignore[no-untyped-def]
+    """Return the code at a place, in lanes, of a cell."""
+    passed = (place - edges) >> (LANE - 1) & _EVERY
+    count = (passed + (passed >> LANE) + (passed >> 2 * LANE)) & EDGES
+    return np.int32(codes >> LANE * count) & 0xFFFF
+
+
+@njit(cache=True, nogil=True)
+def _fetch(words):  # type: ignore[no-untyped-def]
     """Read every line of the tables in order: cheaper than misses at random later."""
-    seen = entries[0]
-    for k in range(0, entries.size, _LINE // entries.itemsize):
-        seen |= entries[k]
+    seen = np.int64(0)
+    for k in range(0, words.size, _LINE // 8):
+        seen |= words[k]
     return seen
 
 
 @njit(cache=True, nogil=True)
-def _convert_runs(entries, cells, y, first, line, offset, bottom, ends, out):  # type: ignore[no-untyped-def]
+def _convert_runs(cells, y, first, line, offset, bottom, ends, out):  # type: ignore[no-untyped-def]
     """Convert outputs from number ``first`` of every run (runs, size); returns the clipped.
 
     ``line`` and ``ends`` are those of the outputs, ``offset`` is where the table of each starts.
-    One pass an operation: all but the look-up vectorise.
+    One pass an operation: all but the look-up vectorise. A cell moves as one complex number.
     """
-    top, final, zero = np.float32(cells), np.uint32(cells - 1), np.float32(0.0)
     scale, shift, base, step = line[0], line[1], ends[0], ends[1]
     size, inside = offset.size, 0
-    index, code = np.empty(size, np.uint32), np.empty(size, entries.dtype)
-    if y.shape[0] * _LINE > cells * entries.itemsize:
-        code[0] = _fetch(entries)
+    index, place = np.empty(size, np.uint32), np.empty(size, np.int64)
+    cell = np.empty(size, np.complex128)
+    words = cell.view(np.int64)
+    if y.shape[0] * _LINE > _TABLE:
+        words[0] = _fetch(cells.view(np.int64))
     for b in range(y.shape[0]):
         row, result = y[b, first : first + size], out[b, first : first + size]
         for j in range(size):
-            t = (row[j] * scale[j] + shift[j]) * top
-            inside += (t >= bottom) & (t <= top)
-            t = t if t > zero else zero
-            t = t if t < top else top
-            index[j] = offset[j] + min(np.uint32(np.int32(t)), final)
+            t = (row[j] * scale[j] + shift[j]) * _TOP
+            inside += (t >= bottom) & (t <= _TOP)
+            position = _position(t)
+            index[j] = offset[j] + np.uint32(position // INSIDE)
+            place[j] = _in_lanes(position)
         for j in range(size):
-            code[j] = entries[index[j]]
+            cell[j] = cells[index[j]]
         for j in range(size):
-            result[j] = base[j] + step[j] * np.float32(code[j])
+            result[j] = base[j] + step[j] * np.float32(
+                _code(place[j], words[2 * j], words[2 * j + 1])
+            )
     return y.shape[0] * size - inside
 
 
@@ -52,12 +84,14 @@ def convert(table, y, line, bottom, ends, out):  # type: ignore[no-untyped-def]
 
     Parameters
     ----------
-    table : (columns or 1, cells) unsigned array
+    table : (columns or 1, CELLS, 2) int64 array
+        See `behavioral.kernels.steps`.
     y : (batch, columns) float32 array
     line : (2, columns) float32 array
         Scale and shift.
     bottom : float32
-        Inputs below it count as clipped: 0, or -inf where the line is meant to saturate.
+        Position below which inputs count as clipped: 0, or -inf where the line is meant to
+        saturate.
     ends : (2, columns) float32 array
         Base and step: what is emitted is ``base + step * code``.
     out : (batch, columns) array, overwritten; may be ``y``.
@@ -68,18 +102,16 @@ def convert(table, y, line, bottom, ends, out):  # type: ignore[no-untyped-def]
         Inputs outside [bottom, 1], NaN included.
     """
     batch, columns = y.shape
-    cells, entries = table.shape[1], table.reshape(-1)
-    stride = np.uint32(cells if table.shape[0] > 1 else 0)
+    cells = table.reshape(-1).view(np.complex128)
+    stride = np.uint32(CELLS if table.shape[0] > 1 else 0)
     clipped = 0
     if columns > _TOGETHER:  # tables of a group of columns stay in the second-level cache
         for first in range(0, columns, _TOGETHER):
             last = min(first + _TOGETHER, columns)
-            own = entries if stride == 0 else entries[first * cells : last * cells]
-            offset = np.empty(last - first, np.uint32)
-            for j in range(last - first):
-                offset[j] = np.uint32(j) * stride
+            own = cells if stride == 0 else cells[first * CELLS : last * CELLS]
+            offset = np.arange(last - first).astype(np.uint32) * stride
             clipped += _convert_runs(
-                own, cells, y, first, line[:, first:last].copy(), offset, bottom,
+                own, y, first, line[:, first:last].copy(), offset, bottom,
                 ends[:, first:last].copy(), out,
             )  # fmt: skip
         return clipped
@@ -94,12 +126,12 @@ def convert(table, y, line, bottom, ends, out):  # type: ignore[no-untyped-def]
     runs = batch // samples
     whole, rest = runs * samples, (batch - runs * samples) * columns
     clipped += _convert_runs(
-        entries, cells, y[:whole].reshape(runs, size), _FIRST, lines, offset, bottom, every,
+        cells, y[:whole].reshape(runs, size), _FIRST, lines, offset, bottom, every,
         out[:whole].reshape(runs, size),
     )  # fmt: skip
     if rest:
         clipped += _convert_runs(
-            entries, cells, y[whole:].reshape(1, rest), _FIRST, lines, offset[:rest], bottom, every,
+            cells, y[whole:].reshape(1, rest), _FIRST, lines, offset[:rest], bottom, every,
             out[whole:].reshape(1, rest),
         )  # fmt: skip
     return clipped
@@ -111,7 +143,7 @@ def certain(table, base, step, low, high, middle, out):  # type: ignore[no-untyp
 
     Parameters
     ----------
-    table : (columns or 1, cells) unsigned array
+    table : (columns or 1, CELLS, 2) int64 array
     base, step : (columns,) float32 arrays
         The value of a code is ``base + step * code``.
     low, high : (columns,) float32 arrays
@@ -121,18 +153,24 @@ def certain(table, base, step, low, high, middle, out):  # type: ignore[no-untyp
     out : (2, columns) int64 array, overwritten
         First cell of the run and the one after its last; equal where ``middle`` is not in it.
     """
-    cells = table.shape[1]
     for j in range(base.size):
-        line = table[min(j, table.shape[0] - 1)]
+        codes = table[min(j, table.shape[0] - 1), :, 1]
         first = last = middle[j]
-        while last < cells and low[j] < base[j] + step[j] * np.float32(line[last]) < high[j]:
+        while last < CELLS and _within(codes[last], base[j], step[j], low[j], high[j]):
             last += 1
-        while first < last and first > 0:
-            value = base[j] + step[j] * np.float32(line[first - 1])
-            if not low[j] < value < high[j]:
-                break
+        while 0 < first < last and _within(codes[first - 1], base[j], step[j], low[j], high[j]):
             first -= 1
         out[0, j], out[1, j] = first, last
+
+
+@njit(cache=True, nogil=True)
+def _within(codes, base, step, low, high):  # type: ignore[no-untyped-def]
+    """Return whether all values of a cell lie between two ends."""
+    inside = True
+    for i in range(EDGES + 1):
+        value = base + step * np.float32(codes >> LANE * i & 0xFFFF)
+        inside &= low < value < high
+    return inside
 
 
 @njit(cache=True, nogil=True)
@@ -141,7 +179,7 @@ def convert_ranges(coarse, fine, y, line, bottom, ends, inside, sure):  # type: 
 
     Parameters
     ----------
-    coarse, fine : (columns or 1, cells) unsigned arrays
+    coarse, fine : (columns or 1, CELLS, 2) int64 arrays
     y : (batch, columns) float32 array, overwritten
     line, ends : (4, columns) float32 arrays
         Scale and shift, base and step as in `convert`: of the coarse tables, of the fine ones.
@@ -170,38 +208,36 @@ def convert_ranges(coarse, fine, y, line, bottom, ends, inside, sure):  # type: 
 @njit(cache=True, nogil=True)
 def _convert_group(coarse, fine, y, first, line, bottom, ends, inside, sure):  # type: ignore[no-untyped-def]
     """Do `convert_ranges` for columns from number ``first`` on; one pass an operation."""
-    size, cells, zero = line.shape[1], fine.shape[1], np.float32(0.0)
-    top, final = np.float32(cells), np.uint32(cells - 1)
-    start = first if fine.shape[0] > 1 else 0
-    entries = fine[start : start + (size if fine.shape[0] > 1 else 1)].reshape(-1)
-    stride = np.uint32(cells if fine.shape[0] > 1 else 0)
+    size, several = line.shape[1], fine.shape[0] > 1
+    cells = (fine[first : first + size] if several else fine).reshape(-1).view(np.complex128)
+    offset = np.arange(size).astype(np.uint32) * np.uint32(CELLS if several else 0)
     scale, shift, base, step = line[2], line[3], ends[2], ends[3]
     low, high = sure[0], sure[1]
-    offset = np.arange(size).astype(np.uint32) * stride
-    index, code = np.empty(size, np.uint32), np.empty(size, entries.dtype)
-    value = np.empty(size, np.float32)
-    if y.shape[0] * _LINE > cells * entries.itemsize:
-        code[0] = _fetch(entries)
+    index, place = np.empty(size, np.int32), np.empty(size, np.int64)
+    cell, value = np.empty(size, np.complex128), np.empty(size, np.float32)
+    words = cell.view(np.int64)
+    if y.shape[0] * _LINE > _TABLE:
+        words[0] = _fetch(cells.view(np.int64))
     clipped = 0
     for b in range(y.shape[0]):
         row, known = y[b, first : first + size], 0
         for j in range(size):
             known += (row[j] > low[j]) & (row[j] < high[j])
-            t = (row[j] * scale[j] + shift[j]) * top
-            t = t if t > zero else zero
-            t = t if t < top else top
-            index[j] = offset[j] + min(np.uint32(np.int32(t)), final)
+            position = _position((row[j] * scale[j] + shift[j]) * _TOP)
+            index[j] = offset[j] + np.uint32(position // INSIDE)
+            place[j] = _in_lanes(position)
         for j in range(size):
-            code[j] = entries[index[j]]
+            cell[j] = cells[index[j]]
         for j in range(size):
-            value[j] = base[j] + step[j] * np.float32(code[j])
+            value[j] = base[j] + step[j] * np.float32(
+                _code(place[j], words[2 * j], words[2 * j + 1])
+            )
         if known < size:
             for j in range(size):
                 if not low[j] < row[j] < high[j]:
-                    cell, beyond = _coarse_cell(row[j], line[0, j], line[1, j], coarse, bottom)
-                    clipped += beyond
-                    found = coarse[min(first + j, coarse.shape[0] - 1), cell]
-                    wide = ends[0, j] + ends[1, j] * np.float32(found)
+                    t = (row[j] * line[0, j] + line[1, j]) * _TOP
+                    clipped += not bottom <= t <= _TOP
+                    wide = ends[0, j] + ends[1, j] * _coarse_code(coarse, first + j, _position(t))
                     if not inside[0, j] < wide < inside[1, j]:
                         value[j] = wide
         for j in range(size):
@@ -210,10 +246,7 @@ def _convert_group(coarse, fine, y, first, line, bottom, ends, inside, sure):  #
 
 
 @njit(cache=True, nogil=True)
-def _coarse_cell(y, scale, shift, table, bottom):  # type: ignore[no-untyped-def]
-    """Return the cell of an output, and whether it was clipped."""
-    top = np.float32(table.shape[1])
-    t = (y * scale + shift) * top
-    inside = bottom <= t <= top
-    t = t if t > np.float32(0.0) else np.float32(0.0)
-    return min(np.int64(t if t < top else top), table.shape[1] - 1), not inside
+def _coarse_code(table, column, position):  # type: ignore[no-untyped-def]
+    """Return the code of one position."""
+    cell = table[min(column, table.shape[0] - 1), position // INSIDE]
+    return np.float32(_code(_in_lanes(position), cell[0], cell[1]))

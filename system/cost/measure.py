@@ -44,7 +44,6 @@ PRODUCT_ROWS = 256  # recorded rows of an element-wise product
 PER_OUTPUT = ("y", "tile", "mean", "std")  # ranges with an entry for each output
 PART = 64  # columns that stand for a layer of a large network
 PART_FROM = 2_000_000  # parameters
-MEASURED_CELLS = 512  # points of a step table that no energy depends on
 
 
 @dataclass(frozen=True)
@@ -222,9 +221,7 @@ def measure(
     samples = network.samples(1 if large else count)
     network.score(ops, samples, f"recording {network.name}")
     ops.images = len(samples)
-    hardware = Hardware(
-        library, network.mapping, keep_devices=True, cells=MEASURED_CELLS, one_copy=True
-    )
+    hardware = Hardware(library, network.mapping, keep_devices=True, one_copy=True)
     meter = Meter(library, hardware, unit, pulses)
     chip = Chip(seed, 0, "frozen")
 

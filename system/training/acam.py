@@ -27,7 +27,7 @@ from system.training.functions import Problem
 Float = NDArray[np.float64]
 Codes = NDArray[np.int64]
 
-CELLS = 2048  # of a line, at which the codes of units are looked up
+POINTS = 2048  # of a line, at which the codes of units are looked up
 _STEP = 1e-3  # of the line: to either side of a bound, for the slope of a programmed one
 
 
@@ -39,7 +39,7 @@ class Programmed:
     ----------
     ends : (2, units, rows) float array, lower and upper bounds on the line, in u.
     slopes : (2, units, rows) float array, how they move with the wanted ones.
-    codes : (units, cells or levels) int array, along the line.
+    codes : (units, points or levels) int array, along the line.
     windows : that were wanted.
     """
 
@@ -68,17 +68,17 @@ def program(
     """
     wanted = (bounds[:, None] - line[0][:, None]) / (line[1] - line[0])[:, None]
 
-    def actual(shift: float, cells: int, levels: int | None = None) -> tuple[Float, Codes]:
+    def actual(shift: float, levels: int) -> tuple[Float, Codes]:
         unit = model.program(
             wanted[0] + shift, wanted[1] + shift, windows.bit, windows.bits, seed=seed,
-            noise=noise, columns=line.shape[1], cells=cells, levels=levels,
+            noise=noise, columns=line.shape[1], levels=levels,
         )  # fmt: skip
         assert unit.lo is not None
         assert unit.hi is not None
         return np.stack([unit.lo, unit.hi]).astype(np.float64), unit.table.astype(np.int64)
 
     (below, _), (above, _) = actual(-_STEP, 2), actual(_STEP, 2)
-    ends, codes = actual(0.0, CELLS, levels)
+    ends, codes = actual(0.0, levels or POINTS)
     with np.errstate(invalid="ignore"):
         slopes = (above - below) / (2 * _STEP)
     slopes[~np.isfinite(slopes)] = 1.0  # a bound next to the end of the line
@@ -139,15 +139,14 @@ def _by_bound(problem: Problem, units: Programmed, mean: Float, of: Codes, count
 
     Parameters
     ----------
-    mean : (units, cells) mean codes on each unit's line.
+    mean : (units, points) mean codes on each unit's line.
     of : (units,) the column that each unit stands at.
     count : units in parallel.
     """
     both = units.ends.transpose(1, 0, 2)
     inside = (both > 0.0) & (both < 1.0)
     u = problem.snapped(np.where(inside, both, 0.5).reshape(len(of), -1))
-    cell = np.rint(u * (mean.shape[1] - 1)) if problem.levels else np.floor(u * mean.shape[1])
-    at = cell.astype(np.int64)
+    at = np.rint(u * (mean.shape[1] - 1)).astype(np.int64)
     error = np.take_along_axis(mean, at, axis=1) - problem.codes(problem.ends(of), u)
     code = np.take_along_axis(units.codes, at, axis=1)
     mask = np.tile(1 << units.windows.bit, 2)

@@ -27,7 +27,7 @@ from behavioral.programming import Noise
 from circuits.errors import ParameterError
 from system.engine import AnalogOps
 from system.generation import language_model
-from system.hardware import Chip, hardware_for
+from system.hardware import Chip, Hardware
 from system.inference import release_memory
 from system.linear import AnalogLinear
 from system.models.llama import Llama
@@ -244,7 +244,7 @@ class AdapterTraining:
             tensors = dict(network.model.tensors)
             for name, (down, up) in self._programmed.items():
                 tensors[f"{name}.weight"] = tensors[f"{name}.weight"] + (up @ down).numpy()
-            hardware = hardware_for(network.mapping, network.ranges, self.library)
+            hardware = Hardware(self.library, network.mapping)
             chip = Chip(self.plan.seed, FIRST_CHIP + index, self.plan.noise)
             analog = AnalogOps(tensors, network.ranges, hardware, chip)
             self._ops = AdaptedOps(analog, self.pairs, self._programmed)

@@ -14,8 +14,7 @@ from system.validation.replay import CodeErrors, ColumnErrors
 
 NONE = np.empty(0)
 WORST = 3  # points of a layer that are listed
-# Distances to the nearest window edge [LSB]; a cell of the default step table is 1/64 LSB, one of
-# large networks 1/16, with copies 1/8.
+# Distances to the nearest window edge [LSB].
 DISTANCES = (0.0, 0.01, 0.03, 0.1, 0.3, np.inf)
 
 

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from behavioral.acam import AcamModel, AcamUnit
-from behavioral.acam_unit import add_codes, copy_seeds
+from behavioral.acam_unit import copy_seeds
 from behavioral.library import Library
 from behavioral.products import ProductModel
 from behavioral.threads import one_blas_thread
 from system.calibration import Ranges
 from system.engine import AnalogOps, layer_tensors
-from system.hardware import Chip, Hardware, hardware_for
+from system.hardware import Chip, Hardware
 from system.linear import AnalogLinear
 from system.models.ops import Activation, Array, Cache, Mask
 from system.models.patches import Convolution
@@ -29,7 +29,7 @@ KEPT_INPUTS = 1024  # recorded inputs a layer keeps, spread over what it saw
 EXTREMES = 4  # at most so many of the stimuli of a tile are extremes
 PRODUCT_ROWS = 256  # recorded rows of an element-wise product
 POOL = 4096  # conversions of a unit among which searches are chosen
-NEAR_CELLS = 2  # of a step table: closer to an edge a code may differ
+NEAR_LSB = 1 / 32  # of the data line: closer to an edge a code may differ
 
 Index = NDArray[np.int64]
 Cells = TypeVar("Cells", bound=AcamModel)
@@ -49,7 +49,7 @@ class Sampling:
         recorded inputs, ordered by drive: a proportional sample of what the network did.
     searches : ACAM conversions, shared among the units of the chosen tiles, of both read-out ranges
         and among copies. Half are drawn from equal parts of the recorded ones, ordered by data-line
-        position; two are the ends; the others lie within two cells of the step table of a window
+        position; two are the ends; the others lie within `NEAR_LSB` of a window
         edge (0.03 LSB at 16,384 cells).
     """
 
@@ -70,10 +70,10 @@ class KeepingModel(AcamModel):
         if self.programmed is None:
             return program(*args, **options)
         options |= {"keep_thresholds": True, "keep_conductances": True}
-        keys = copy_seeds(options.pop("seed", 0), options.pop("copies", 1))
-        units = [program(*args, **options, seed=key) for key in keys]
+        keys = copy_seeds(options.get("seed", 0), options.get("copies", 1))
+        units = [program(*args, **options | {"seed": key, "copies": 1}) for key in keys]
         self.programmed += units
-        return add_codes(units)
+        return units[0] if len(units) == 1 else program(*args, **options)
 
 
 class RecordedLinear(AnalogLinear):
@@ -218,7 +218,7 @@ class RecordingOps(AnalogOps):
 
 def hardware_of(network: Network, library: Library, keep_devices: bool = False) -> Hardware:
     """Return the models on which `nldpe infer` runs the network."""
-    return hardware_for(network.mapping, network.ranges, library, keep_devices)
+    return Hardware(library, network.mapping, keep_devices)
 
 
 def use_cells(hardware: Hardware, kind: type[Cells]) -> Cells:
@@ -307,7 +307,7 @@ class Conversions:
     u : (n,) float32 array, positions on the data line.
     distance_lsb : (n,) float array, to the nearest window edge.
     kind : (n,) str array: "natural", "near" (an edge) or "end".
-    near : (n,) bool array, within NEAR_CELLS of an edge.
+    near : (n,) bool array, within NEAR_LSB of an edge.
     near_share : share of all recorded conversions that are near.
     """
 
@@ -341,7 +341,7 @@ def choose_conversions(
     stimulus, column = np.unravel_index(pool, u.shape)
     value = u[stimulus, column]
     distance = edge_distance(unit, value, column)
-    close = distance < 256.0 * NEAR_CELLS / unit.table.shape[1]
+    close = distance < NEAR_LSB
     near = np.flatnonzero(close)
     order = np.argsort(value, kind="stable").astype(np.int64)
     picked = [strata(order, -(-count // 2), rng)]

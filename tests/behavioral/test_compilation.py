@@ -8,11 +8,11 @@ from pathlib import Path
 CODE = """
 import numpy as np
 from behavioral.compilation import kernels_are_compiled
-from behavioral.kernels import acam
+from behavioral.kernels import steps
 print(kernels_are_compiled())
 """
 # A stand-in for compilation: numba's cache file, made by its own index writer.
-SAVE = "acam.compile_tables._cache._cache_file._save_index({})\nprint(kernels_are_compiled())"
+SAVE = "steps.compile_steps._cache._cache_file._save_index({})\nprint(kernels_are_compiled())"
 
 
 def run(code: str, cache: Path, **variables: str) -> list[str]:

@@ -35,7 +35,7 @@ def measured(library):
     network = load_network(LENET, tile_rows=256)
     ops = StimulusOps(network.model.tensors, 256)
     network.score(ops, network.samples(5))
-    hardware = Hardware(library, network.mapping, keep_devices=True, cells=512)
+    hardware = Hardware(library, network.mapping, keep_devices=True)
     layer = program(ops, network.ranges, hardware, Chip(0, 0, "frozen"), "fc2")
     return layer, ops.inputs["fc2"], Meter(library, hardware)
 

@@ -111,7 +111,7 @@ def test_half_of_the_conversions_are_natural_and_others_lie_at_an_edge(recorded,
     [u], [[unit]] = layer.data_lines(layer.drive(x)), layer.copies
     chosen = choose_conversions(unit, u, 24, rng)
     assert [int(np.sum(chosen.kind == k)) for k in ("natural", "end", "near")] == [12, 2, 10]
-    assert (chosen.distance_lsb[chosen.kind == "near"] < 2 * 256 / 16384).all()
+    assert (chosen.distance_lsb[chosen.kind == "near"] < 1 / 32).all()
     assert chosen.near[chosen.kind == "near"].all()
     assert 0 < chosen.near_share < 0.5
     np.testing.assert_array_equal(chosen.u, u[chosen.stimulus, chosen.column])
