@@ -172,7 +172,7 @@ def characterize(
     """
     bench = SearchBench(device, technology, run_options)
     known = Thresholds(bench)
-    g = conductance_axis(device, 13 if quick else 61)
+    g = conductance_axis(device, 25 if quick else 61)
     if adaptive_lsb is not None:
         held_out = np.sqrt(g[1:] * g[:-1])[1::3][: None if checks else 0]
         g = known.axis(device, adaptive_lsb)
@@ -180,7 +180,7 @@ def characterize(
         g = np.concatenate([g[:50:2], g[50:]])  # the upper end is steep: there all points count
     if adaptive_lsb is None:
         midpoints = np.sqrt(g[1:] * g[:-1])
-        held_out = (midpoints[4:10:2] if quick else midpoints[1::3])[: None if checks else 0]
+        held_out = (midpoints[8:20:4] if quick else midpoints[1::3])[: None if checks else 0]
     shared = checks or technology.acam.match_lines == 1
     lower, upper = (_measure_bound(known, half, g, held_out, shared) for half in HALVES)
     edges = lower["lower_v"], upper["upper_v"]

@@ -19,7 +19,7 @@ def cell(spice_cache):
 
 def test_history_of_the_data_line_collapses_the_low_bound(cell, spice_cache):
     """At 0.1 uS the divider's node takes nanoseconds to rise: C / G is 3 ns with 0.3 fF."""
-    at = [4, 9]
+    at = [8, 18]
     found = match_line.measure_history(
         DEVICE, TECHNOLOGY, cell.g[at], cell.lower_v[at], cell.upper_v[at],
         settle_s=(0.0, 1e-10, 1e-8), cache=spice_cache,
@@ -32,11 +32,11 @@ def test_history_of_the_data_line_collapses_the_low_bound(cell, spice_cache):
 
 
 def test_long_match_lines_lower_the_bound_and_slow_the_decision(cell, spice_cache):
-    at = [9]
+    at = [18]
     found = match_line.measure_lines(
         DEVICE, TECHNOLOGY, cell.g[at], cell.lower_v[at], cells=(1, 4, 64), cache=spice_cache
     )
-    assert found.threshold_v[0, 0] == pytest.approx(cell.lower_v[9], abs=2e-4)  # one cell: the same
+    assert found.threshold_v[0, 0] == pytest.approx(cell.lower_v[18], abs=2e-4)  # one cell: the same
     assert found.threshold_v[1, 0] < found.threshold_v[0, 0] - 5e-3
     assert np.isnan(found.threshold_v[2, 0])  # 13 fF in 300 ps are beyond one pull-down
     assert (np.diff(found.delay_s[:2, 0, -1]) > 0).all()

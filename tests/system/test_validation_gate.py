@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from behavioral.crossbar import CrossbarModel
-from behavioral.kernels import acam as acam_kernels
+from behavioral.kernels import steps
 from circuits import crossbar
 from circuits.errors import ParameterError
 from system.commands.main import main
@@ -101,13 +101,13 @@ def test_a_fault_of_the_column_netlist_trips_the_gate(quick_library, monkeypatch
 @pytest.mark.ngspice
 def test_a_fault_of_the_step_table_trips_the_gate(quick_library, monkeypatch, capsys):
     """Tables whose codes are two too low from code 2 on."""
-    compile_tables = acam_kernels.compile_tables
+    compile_steps = steps.compile_steps
 
     def faulty(*arguments):
-        compile_tables(*arguments)
-        table = arguments[-1]
-        table[...] = np.maximum(table, 2) - 2
+        compile_steps(*arguments)
+        codes = arguments[-1][..., 1:].copy().view(np.uint16)
+        arguments[-1][..., 1:] = (np.maximum(codes, 2) - 2).view(np.int64)
 
-    monkeypatch.setattr(acam_kernels, "compile_tables", faulty)
+    monkeypatch.setattr(steps, "compile_steps", faulty)
     assert validate(quick_library, *FEW_CODES) == 1
     assert "code_agreement>0.999: NOT HELD" in capsys.readouterr().out
