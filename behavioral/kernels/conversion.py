@@ -211,6 +211,9 @@ def _convert_group(coarse, fine, y, first, line, bottom, ends, inside, sure):  #
     size, several = line.shape[1], fine.shape[0] > 1
     cells = (fine[first : first + size] if several else fine).reshape(-1).view(np.complex128)
     offset = np.arange(size).astype(np.uint32) * np.uint32(CELLS if several else 0)
+    unsure = np.empty(size + 1, np.uint32)
+    others = coarse.reshape(-1)
+    start = (first + np.arange(size)) * (CELLS if coarse.shape[0] > 1 else 0)
     scale, shift, base, step = line[2], line[3], ends[2], ends[3]
     low, high = sure[0], sure[1]
     index, place = np.empty(size, np.int32), np.empty(size, np.int64)
@@ -233,20 +236,20 @@ def _convert_group(coarse, fine, y, first, line, bottom, ends, inside, sure):  #
                 _code(place[j], words[2 * j], words[2 * j + 1])
             )
         if known < size:
+            n = 0
             for j in range(size):
-                if not low[j] < row[j] < high[j]:
-                    t = (row[j] * line[0, j] + line[1, j]) * _TOP
-                    clipped += not bottom <= t <= _TOP
-                    wide = ends[0, j] + ends[1, j] * _coarse_code(coarse, first + j, _position(t))
-                    if not inside[0, j] < wide < inside[1, j]:
-                        value[j] = wide
+                unsure[n] = j
+                n += not low[j] < row[j] < high[j]
+            for i in range(n):
+                j = unsure[i]
+                t = (row[j] * line[0, j] + line[1, j]) * _TOP
+                clipped += not bottom <= t <= _TOP
+                position = _position(t)
+                k = 2 * (np.int64(start[j]) + position // INSIDE)
+                code = _code(_in_lanes(position), others[k], others[k + 1])
+                wide = ends[0, j] + ends[1, j] * np.float32(code)
+                within = (inside[0, j] < wide) & (wide < inside[1, j])
+                value[j] = value[j] if within else wide
         for j in range(size):
             row[j] = value[j]
     return clipped
-
-
-@njit(cache=True, nogil=True)
-def _coarse_code(table, column, position):  # type: ignore[no-untyped-def]
-    """Return the code of one position."""
-    cell = table[min(column, table.shape[0] - 1), position // INSIDE]
-    return np.float32(_code(_in_lanes(position), cell[0], cell[1]))

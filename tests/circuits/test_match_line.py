@@ -36,7 +36,9 @@ def test_long_match_lines_lower_the_bound_and_slow_the_decision(cell, spice_cach
     found = match_line.measure_lines(
         DEVICE, TECHNOLOGY, cell.g[at], cell.lower_v[at], cells=(1, 4, 64), cache=spice_cache
     )
-    assert found.threshold_v[0, 0] == pytest.approx(cell.lower_v[18], abs=2e-4)  # one cell: the same
+    assert found.threshold_v[0, 0] == pytest.approx(
+        cell.lower_v[18], abs=2e-4
+    )  # one cell: the same
     assert found.threshold_v[1, 0] < found.threshold_v[0, 0] - 5e-3
     assert np.isnan(found.threshold_v[2, 0])  # 13 fF in 300 ps are beyond one pull-down
     assert (np.diff(found.delay_s[:2, 0, -1]) > 0).all()
