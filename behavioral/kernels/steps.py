@@ -18,7 +18,7 @@ INSIDE = 1 << 15
 POSITIONS = CELLS * INSIDE
 LANE = 16  # bits
 NEVER = INSIDE - 1  # place of an edge that a cell lacks: the code beyond it is the last one again
-_FAR = np.int64(1) << 20  # no code is as far off
+_FAR = np.int64(1) << 20  # a jump that no code makes
 _TOGETHER = 16  # columns that share work arrays
 
 
@@ -57,7 +57,7 @@ def _list_edges(bounds, j, bit, held, edges):  # type: ignore[no-untyped-def]
 def _sort(edges, n, out, place):  # type: ignore[no-untyped-def]
     """Sort edges by where on the line they roughly are, then neighbours."""
     parts, shift = np.int64(CELLS), np.int64(32 + LANE - 1)
-    while parts < n:
+    while parts < 2 * n:
         parts, shift = 2 * parts, shift - 1
     place[: parts + 1] = 0
     for i in range(n):
@@ -74,29 +74,6 @@ def _sort(edges, n, out, place):  # type: ignore[no-untyped-def]
             out[k] = out[k - 1]
             k -= 1
         out[k] = edge
-
-
-@njit(cache=True, nogil=True)
-def _drop(place, code):  # type: ignore[no-untyped-def]
-    """Let the nearest code take over the stretch, of one more than fit, where that changes least.
-
-    Code i, from 1 on, holds from ``place[i]`` to ``place[i + 1]``; before the first and after the
-    last are codes that are far off. What changes is length times squared jump.
-    """
-    best, chosen, after = _FAR * _FAR, np.int64(1), np.int64(0)
-    for i in range(1, EDGES + 3):
-        left, right = abs(code[i] - code[i - 1]), abs(code[i] - code[i + 1])
-        jump = min(left, right)
-        cost = (place[i + 1] - place[i]) * jump * jump
-        less = cost < best
-        best = cost if less else best
-        chosen = np.int64(i) if less else chosen
-        after = np.int64(right < left) if less else after
-    gone = chosen + after  # the edge
-    for i in range(2, EDGES + 2):
-        place[i] = place[i + (i >= gone)]
-    for i in range(1, EDGES + 2):
-        code[i] = code[i + (i >= chosen)]
 
 
 @njit(cache=True, nogil=True)
@@ -121,40 +98,57 @@ def _walk(edges, n, gray, held, codes, place, total, last):  # type: ignore[no-u
     m, now = 0, np.int64(0)
     for c in range(codes.size):
         now += codes[c]
-    place[0], total[0], last[:] = 0, now, 0
+    place[0], total[0], last[:], known = 0, now, 0, now
     for i in range(n):
         now += _flip(edges[i], gray, held, codes)
         at = edges[i] >> 32
-        if now != total[m] and (i + 1 == n or edges[i + 1] >> 32 > at):
-            m += 1
+        if now != known and (i + 1 == n or edges[i + 1] >> 32 > at):
+            m, known = m + 1, now
             place[m], total[m] = at, now
             last[at >> (LANE - 1)] = m
 
 
 @njit(cache=True, nogil=True)
-def _thin(place, total, before, final, at, code):  # type: ignore[no-untyped-def]
-    """Keep `EDGES` edges of one cell, whose last is number ``final``; ``before`` is of another."""
-    code[1] = total[before]
-    for i in range(1, EDGES + 1):
-        at[i + 1], code[i + 1] = place[before + i] & NEVER, total[before + i]
+def _weigh(length, left, right, code):  # type: ignore[no-untyped-def]
+    """Return what changes if a neighbour's code takes over a stretch, and which edge goes then."""
+    jump = min(left, right)
+    return length * jump * jump << 6 | code << 3 | code + (right < left)
+
+
+@njit(cache=True, nogil=True)
+def _thin(place, total, before, final):  # type: ignore[no-untyped-def]
+    """Return the words of a crowded cell, whose edges are those after ``before`` up to ``final``.
+
+    Whenever it has four, a neighbour's code takes over the stretch where that changes least: by
+    length times squared jump.
+    """
+    p1, p2, p3 = place[before + 1] & NEVER, place[before + 2] & NEVER, place[before + 3] & NEVER
+    c0, c1, c2, c3 = total[before], total[before + 1], total[before + 2], total[before + 3]
     for i in range(before + EDGES + 1, final + 1):
-        at[EDGES + 2], code[EDGES + 2] = place[i] & NEVER, total[i]
-        _drop(at, code)
+        p4, c4 = place[i] & NEVER, total[i]
+        d1, d2, d3, d4 = abs(c1 - c0), abs(c2 - c1), abs(c3 - c2), abs(c4 - c3)
+        least = min(_weigh(p1, _FAR, d1, 0), _weigh(p2 - p1, d1, d2, 1))
+        least = min(least, min(_weigh(p3 - p2, d2, d3, 2), _weigh(p4 - p3, d3, d4, 3)))
+        least = min(least, _weigh(INSIDE - p4, d4, _FAR, 4))
+        code, edge = least >> 3 & 7, least & 7
+        p1, p2, p3 = p2 if edge < 2 else p1, p3 if edge < 3 else p2, p4 if edge < 4 else p3
+        c0, c1 = c1 if code < 1 else c0, c2 if code < 2 else c1
+        c2, c3 = c3 if code < 3 else c2, c4 if code < 4 else c3
+    return (
+        p1 | p2 << LANE | p3 << 2 * LANE,
+        c0 | c1 << LANE | c2 << 2 * LANE | c3 << 3 * LANE,
+    )
 
 
 @njit(cache=True, nogil=True)
 def _fill(place, total, last, table):  # type: ignore[no-untyped-def]
     """Write the cells of a column from where its code changes; see `_walk`."""
-    at, code = np.empty((2, EDGES + 4), np.int64)
-    at[1], at[EDGES + 3], code[0], code[EDGES + 3] = 0, INSIDE, -_FAR, _FAR
     before = np.int64(0)
     for cell in range(CELLS):
         final = max(last[cell], before)
         edges = final - before
         if edges > EDGES:
-            _thin(place, total, before, final, at, code)
-            table[cell, 0] = at[2] | at[3] << LANE | at[4] << 2 * LANE
-            table[cell, 1] = code[1] | code[2] << LANE | code[3] << 2 * LANE | code[4] << 3 * LANE
+            table[cell, 0], table[cell, 1] = _thin(place, total, before, final)
         else:
             where, codes = np.int64(0), total[before]
             for i in range(1, EDGES + 1):
@@ -184,7 +178,7 @@ def compile_steps(bounds, bit, gray, table):  # type: ignore[no-untyped-def]
     for block in prange((columns + _TOGETHER - 1) // _TOGETHER):
         edges, ordered = np.empty((2, 2 * copies * rows), np.int64)
         place, total = np.zeros((2, 2 * copies * rows + 1 + EDGES), np.int64)
-        places = np.empty(max(2 * CELLS, 4 * copies * rows + 1), np.int32)
+        places = np.empty(max(2 * CELLS, 8 * copies * rows + 1), np.int32)
         held, codes = np.empty(16 * copies, np.int64), np.empty(copies, np.int64)
         last = np.empty(CELLS, np.int64)
         for j in range(block * _TOGETHER, min(columns, (block + 1) * _TOGETHER)):
