@@ -61,29 +61,39 @@ def _sort(edges, n, out, place):  # type: ignore[no-untyped-def]
         parts, shift = 2 * parts, shift - 1
     place[: parts + 1] = 0
     for i in range(n):
-        place[(edges[i] >> shift) + 1] += 1
+        place[np.uint64((edges[i] >> shift) + 1)] += np.uint32(1)
+    total = np.uint32(0)
     for k in range(parts):
-        place[k + 1] += place[k]
+        total += place[k]
+        place[k] = total
     for i in range(n):
-        part = edges[i] >> shift
-        out[place[part]] = edges[i]
-        place[part] += 1
-    for i in range(1, n):
-        edge, k = out[i], i
-        while k > 0 and out[k - 1] > edge:
-            out[k] = out[k - 1]
-            k -= 1
+        edge = edges[i]
+        part = np.uint64(edge >> shift)
+        k = place[part]
         out[k] = edge
+        place[part] = k + np.uint32(1)
+    before = np.int64(0)
+    for i in range(n):
+        edge = out[i]
+        if edge < before:
+            k = i
+            while k > 0 and out[k - 1] > edge:
+                out[k] = out[k - 1]
+                k -= 1
+            out[k] = edge
+        else:
+            before = edge
 
 
 @njit(cache=True, nogil=True)
 def _flip(edge, gray, held, codes):  # type: ignore[no-untyped-def]
     """Let a window open or close; returns by how much the sum of all copies' codes changes."""
-    which, change = (edge >> 1) & 0x7FFFFFFF, 2 * (edge & 1) - 1
-    held[which] += change
-    if held[which] != (change + 1) // 2:
+    which, opens = np.uint64(edge >> 1 & 0x7FFFFFFF), edge & 1
+    now = held[which] + 2 * opens - 1
+    held[which] = now
+    if now != opens:
         return np.int64(0)  # another window of the bit is open
-    bit, copy = which & 15, which >> 4
+    bit, copy = edge >> 1 & 15, np.uint64(edge >> 5 & 0x7FFFFFF)
     before = codes[copy]
     codes[copy] = before ^ ((np.int64(2) << bit) - 1 if gray else np.int64(1) << bit)
     return codes[copy] - before
@@ -178,7 +188,7 @@ def compile_steps(bounds, bit, gray, table):  # type: ignore[no-untyped-def]
     for block in prange((columns + _TOGETHER - 1) // _TOGETHER):
         edges, ordered = np.empty((2, 2 * copies * rows), np.int64)
         place, total = np.zeros((2, 2 * copies * rows + 1 + EDGES), np.int64)
-        places = np.empty(max(2 * CELLS, 8 * copies * rows + 1), np.int32)
+        places = np.empty(max(2 * CELLS, 8 * copies * rows + 1), np.uint32)
         held, codes = np.empty(16 * copies, np.int64), np.empty(copies, np.int64)
         last = np.empty(CELLS, np.int64)
         for j in range(block * _TOGETHER, min(columns, (block + 1) * _TOGETHER)):
