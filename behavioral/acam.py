@@ -263,20 +263,22 @@ class AcamModel:
                 take_over(*bounds, bit, off)
         table = _empty_table(width, levels, copies * (2**bits - 1))
         empty = clipped = 0
-        size = width if keep_thresholds or keep_conductances else _BLOCK
+        size = width if keep_thresholds or keep_conductances else min(width, _BLOCK)
+        memory = np.empty((copies + 2, 2, size, bit.size), np.float32)
         for first in range(0, width, size):
             part = slice(first, min(first + size, width))
-            ends = np.empty((copies, 2, part.stop - first, bit.size), np.float32)
+            if part.stop - first < size:  # the rest
+                memory = np.empty((copies + 2, 2, part.stop - first, bit.size), np.float32)
+            ends, g = memory[:copies], memory[copies]
             for copy, key in enumerate(keys):
                 if copy == 0 or wanted[copy] is not wanted[copy - 1]:
                     aims, branches = self._aim(*wanted[copy], part, scale)
                 normals = _draw_normals((*ends.shape[2:], 2, 2), key, scale, first)
-                found = np.empty_like(ends[copy])
+                found = memory[copies + (copy > 0)]
                 outside = kernels.program(
                     aims, branches, self._cell, normals, stuck[copy][part], ends[copy], found
                 )
-                if copy == 0:
-                    g, clipped = found, clipped + outside
+                clipped += outside if copy == 0 else 0
             actual = ends[0]
             empty += int(np.count_nonzero(actual[0] >= actual[1]))
             _compile(ends, bit, gray, table[part])

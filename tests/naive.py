@@ -77,10 +77,9 @@ def thin(steps):
     return left
 
 
-def step_code(steps, position):
-    """Return the code at a position of one column's steps."""
-    kept = steps[position // INSIDE]
-    return [code for place, code in kept if place <= position % INSIDE][-1]
+def code_at(steps, place):
+    """Return the code at a place of one cell's steps."""
+    return [code for start, code in steps if start <= place][-1]
 
 
 def unpack(cell):
@@ -103,8 +102,7 @@ def convert(table, y, scale, shift, bottom, ends):
             clipped += not bottom <= t <= POSITIONS
             at = int(min(max(t, 0), POSITIONS - 1))
             cell = unpack(table[0 if len(table) == 1 else j, at // INSIDE])
-            code = [code for place, code in cell if place <= at % INSIDE][-1]
-            out[b, j] = ends[0][j] + ends[1][j] * float(code)
+            out[b, j] = ends[0][j] + ends[1][j] * float(code_at(cell, at % INSIDE))
     return out, clipped
 
 

@@ -17,7 +17,6 @@ EDGES = 3
 INSIDE = 1 << 15
 POSITIONS = CELLS * INSIDE
 LANE = 16  # bits
-NEVER = INSIDE - 1  # place of an edge that a cell lacks: the code beyond it is the last one again
 _FAR = np.int64(1) << 20  # a jump that no code makes
 _TOGETHER = 16  # columns that share work arrays
 
@@ -54,24 +53,27 @@ def _list_edges(bounds, j, bit, held, edges):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _sort(edges, n, out, place):  # type: ignore[no-untyped-def]
-    """Sort edges by where on the line they roughly are, then neighbours."""
+def _sort(edges, n, out, ends):  # type: ignore[no-untyped-def]
+    """Sort edges into equal parts of the line, then neighbours; returns how many parts.
+
+    ``ends`` becomes the end of each.
+    """
     parts, shift = np.int64(CELLS), np.int64(32 + LANE - 1)
     while parts < 2 * n:
         parts, shift = 2 * parts, shift - 1
-    place[: parts + 1] = 0
+    ends[: parts + 1] = 0
     for i in range(n):
-        place[np.uint64((edges[i] >> shift) + 1)] += np.uint32(1)
+        ends[np.uint64((edges[i] >> shift) + 1)] += np.uint32(1)
     total = np.uint32(0)
     for k in range(parts):
-        total += place[k]
-        place[k] = total
+        total += ends[k]
+        ends[k] = total
     for i in range(n):
         edge = edges[i]
         part = np.uint64(edge >> shift)
-        k = place[part]
+        k = ends[part]
         out[k] = edge
-        place[part] = k + np.uint32(1)
+        ends[part] = k + np.uint32(1)
     before = np.int64(0)
     for i in range(n):
         edge = out[i]
@@ -83,6 +85,7 @@ def _sort(edges, n, out, place):  # type: ignore[no-untyped-def]
             out[k] = edge
         else:
             before = edge
+    return parts
 
 
 @njit(cache=True, nogil=True)
@@ -100,25 +103,6 @@ def _flip(edge, gray, held, codes):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _walk(edges, n, gray, held, codes, place, total, last):  # type: ignore[no-untyped-def]
-    """Find where the sum of codes changes, and to what, from number 1 on; number 0 is the start.
-
-    ``last`` becomes the number of the last change in each cell, 0 where there is none.
-    """
-    m, now = 0, np.int64(0)
-    for c in range(codes.size):
-        now += codes[c]
-    place[0], total[0], last[:], known = 0, now, 0, now
-    for i in range(n):
-        now += _flip(edges[i], gray, held, codes)
-        at = edges[i] >> 32
-        if now != known and (i + 1 == n or edges[i + 1] >> 32 > at):
-            m, known = m + 1, now
-            place[m], total[m] = at, now
-            last[at >> (LANE - 1)] = m
-
-
-@njit(cache=True, nogil=True)
 def _weigh(length, left, right, code):  # type: ignore[no-untyped-def]
     """Return what changes if a neighbour's code takes over a stretch, and which edge goes then."""
     jump = min(left, right)
@@ -126,47 +110,35 @@ def _weigh(length, left, right, code):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _thin(place, total, before, final):  # type: ignore[no-untyped-def]
-    """Return the words of a crowded cell, whose edges are those after ``before`` up to ``final``.
+def _fill(edges, ends, parts, gray, held, codes, table):  # type: ignore[no-untyped-def]
+    """Walk the sorted edges, cell by cell; ``ends`` are those of ``parts`` equal parts of the line.
 
-    Whenever it has four, a neighbour's code takes over the stretch where that changes least: by
-    length times squared jump.
+    Whenever a cell has four edges, a neighbour's code takes over the stretch where that changes
+    least: by length times squared jump. Edges that it lacks lie at its start, where they are free.
     """
-    p1, p2, p3 = place[before + 1] & NEVER, place[before + 2] & NEVER, place[before + 3] & NEVER
-    c0, c1, c2, c3 = total[before], total[before + 1], total[before + 2], total[before + 3]
-    for i in range(before + EDGES + 1, final + 1):
-        p4, c4 = place[i] & NEVER, total[i]
-        d1, d2, d3, d4 = abs(c1 - c0), abs(c2 - c1), abs(c3 - c2), abs(c4 - c3)
-        least = min(_weigh(p1, _FAR, d1, 0), _weigh(p2 - p1, d1, d2, 1))
-        least = min(least, min(_weigh(p3 - p2, d2, d3, 2), _weigh(p4 - p3, d3, d4, 3)))
-        least = min(least, _weigh(INSIDE - p4, d4, _FAR, 4))
-        code, edge = least >> 3 & 7, least & 7
-        p1, p2, p3 = p2 if edge < 2 else p1, p3 if edge < 3 else p2, p4 if edge < 4 else p3
-        c0, c1 = c1 if code < 1 else c0, c2 if code < 2 else c1
-        c2, c3 = c3 if code < 3 else c2, c4 if code < 4 else c3
-    return (
-        p1 | p2 << LANE | p3 << 2 * LANE,
-        c0 | c1 << LANE | c2 << 2 * LANE | c3 << 3 * LANE,
-    )
-
-
-@njit(cache=True, nogil=True)
-def _fill(place, total, last, table):  # type: ignore[no-untyped-def]
-    """Write the cells of a column from where its code changes; see `_walk`."""
-    before = np.int64(0)
+    now, first, each = np.int64(0), np.int64(0), parts // CELLS
+    for c in range(codes.size):
+        now += codes[c]
     for cell in range(CELLS):
-        final = max(last[cell], before)
-        edges = final - before
-        if edges > EDGES:
-            table[cell, 0], table[cell, 1] = _thin(place, total, before, final)
-        else:
-            where, codes = np.int64(0), total[before]
-            for i in range(1, EDGES + 1):
-                known = place[before + i] & NEVER if i <= edges else np.int64(NEVER)
-                where |= known << LANE * (i - 1)
-                codes |= total[min(before + i, final)] << LANE * i
-            table[cell, 0], table[cell, 1] = where, codes
-        before = final
+        last = np.int64(ends[np.uint64((cell + 1) * each - 1)])
+        p1 = p2 = p3 = np.int64(0)
+        c0 = c1 = c2 = c3 = now
+        for i in range(first, last):
+            now += _flip(edges[i], gray, held, codes)
+            if i + 1 < last and edges[i + 1] >> 32 == edges[i] >> 32:
+                continue  # others at the same place follow
+            p4, c4 = edges[i] >> 32 & (INSIDE - 1), now
+            d1, d2, d3, d4 = abs(c1 - c0), abs(c2 - c1), abs(c3 - c2), abs(c4 - c3)
+            least = min(_weigh(p1, _FAR, d1, 0), _weigh(p2 - p1, d1, d2, 1))
+            least = min(least, min(_weigh(p3 - p2, d2, d3, 2), _weigh(p4 - p3, d3, d4, 3)))
+            least = min(least, _weigh(INSIDE - p4, d4, _FAR, 4))
+            code, edge = least >> 3 & 7, least & 7
+            p1, p2, p3 = p2 if edge < 2 else p1, p3 if edge < 3 else p2, p4 if edge < 4 else p3
+            c0, c1 = c1 if code < 1 else c0, c2 if code < 2 else c1
+            c2, c3 = c3 if code < 3 else c2, c4 if code < 4 else c3
+        table[cell, 0] = p1 | p2 << LANE | p3 << 2 * LANE
+        table[cell, 1] = c0 | c1 << LANE | c2 << 2 * LANE | c3 << 3 * LANE
+        first = last
 
 
 @njit(cache=True, nogil=True, parallel=True)
@@ -187,10 +159,8 @@ def compile_steps(bounds, bit, gray, table):  # type: ignore[no-untyped-def]
     copies, _, columns, rows = bounds.shape
     for block in prange((columns + _TOGETHER - 1) // _TOGETHER):
         edges, ordered = np.empty((2, 2 * copies * rows), np.int64)
-        place, total = np.zeros((2, 2 * copies * rows + 1 + EDGES), np.int64)
-        places = np.empty(max(2 * CELLS, 8 * copies * rows + 1), np.uint32)
+        ends = np.empty(max(2 * CELLS, 8 * copies * rows + 1), np.uint32)
         held, codes = np.empty(16 * copies, np.int64), np.empty(copies, np.int64)
-        last = np.empty(CELLS, np.int64)
         for j in range(block * _TOGETHER, min(columns, (block + 1) * _TOGETHER)):
             held[:], codes[:] = 0, 0
             n = _list_edges(bounds, j, bit, held, edges)
@@ -200,6 +170,5 @@ def compile_steps(bounds, bit, gray, table):  # type: ignore[no-untyped-def]
                     held[which] = 0
                     _flip(np.int64(2 * which + 1), gray, held, codes)
                     held[which] = several
-            _sort(edges, n, ordered, places)
-            _walk(ordered, n, gray, held, codes, place, total, last)
-            _fill(place, total, last, table[j])
+            parts = _sort(edges, n, ordered, ends)
+            _fill(ordered, ends, parts, gray, held, codes, table[j])
