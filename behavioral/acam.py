@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import PchipInterpolator
 
+from behavioral.acam_cell import check_curves, sample_cell
 from behavioral.acam_unit import (
     AcamUnit,
     check_input,
@@ -18,10 +19,9 @@ from behavioral.acam_unit import (
     per_column,
     refuse_nan,
 )
-from behavioral.drift import Drift
 from behavioral.kernels import acam as kernels
 from behavioral.kernels import steps
-from behavioral.noise import NoiseLaw, generator, normal, stream_key
+from behavioral.noise import generator, normal, stream_key
 from behavioral.overlap import Overlap
 from behavioral.spares import add_spares, take_over
 from behavioral.windows import Windows
@@ -35,11 +35,7 @@ SingleArray = NDArray[np.float32]
 Bounds = tuple[SingleArray, SingleArray]
 Seed = int | tuple[int, ...]
 
-_INVERSE_POINTS = 4096  # data-line positions of the inverse threshold curve
 _BLOCK = 64  # columns programmed together: tables and draws of theirs stay in the cache
-_NO_OVERLAP = Overlap(
-    0.0, 1.0, 1.0, *(np.zeros(shape, np.float32) for shape in (2, (2, 2, 2), (2, 2, 2)))
-)
 
 
 class AcamModel:
@@ -81,7 +77,7 @@ class AcamModel:
     ) -> None:
         axis = np.asarray(g, dtype=np.float64)
         curves = [np.asarray(th, dtype=np.float64) for th in (th_lower, th_upper)]
-        _check_curves(axis, curves, device)
+        check_curves(axis, curves, device)
         self.device = device
         self.overlap = overlap
         self.spare_rows = 0  # for each output bit, to stand in for stuck ones
@@ -99,38 +95,8 @@ class AcamModel:
                 f" {self.v_hi:.4g} V) between {device.g_min_s:g} and {device.g_max_s:g} S:"
                 " resize the cell or change readout.v_dl_lo_v and v_dl_hi_v"
             )
-        self._cell = self._tables(forward, logs, reach)
-
-    def _tables(
-        self, forward: list[PchipInterpolator], logs: FloatArray, reach: FloatArray
-    ) -> kernels.Cell:
-        """Sample curves and noise laws into the form of the kernels."""
-        base, nodes = _octaves(*self.g_range)
-        volts = np.linspace(reach[:, 0], reach[:, -1], _INVERSE_POINTS, axis=1)
-        inverse = [np.exp(np.interp(v, r, logs)) for v, r in zip(volts, reach, strict=True)]
-        laws = (NoiseLaw.write(self.device), NoiseLaw.read(self.device))
-        write, read = (law.sigma(nodes) for law in laws)
-        drift = Drift.of(self.device)
-        o = self.overlap or _NO_OVERLAP
-        step = max(o.a_hi - o.a_lo, 1e-12) / (len(o.least) - 1)
-        return kernels.Cell(
-            inverse=np.array(inverse, np.float32),
-            inverse_start=volts[:, 0].astype(np.float32),
-            inverse_gain=(1.0 / (volts[:, 1] - volts[:, 0])).astype(np.float32),
-            forward=np.stack([th(np.log(nodes)) for th in forward]).astype(np.float32),
-            write=write.astype(np.float32),
-            read=np.hypot(read, drift.spread).astype(np.float32),
-            shift=np.float32(drift.shift),
-            base=base,
-            g_range=np.array(self.g_range, np.float32),
-            v_range=np.array([self.v_lo, self.v_hi], np.float32),
-            overlap_axis=np.array(
-                [o.a_lo, 1.0 / step, o.width_max, self.overlap is not None], np.float32
-            ),
-            least=o.least,
-            narrow=o.narrow,
-            widen=o.widen,
-        )
+        driven = self.v_lo, self.v_hi
+        self._cell = sample_cell(device, self.g_range, driven, forward, logs, reach, overlap)
 
     @classmethod
     def from_library(
@@ -264,22 +230,18 @@ class AcamModel:
         table = _empty_table(width, levels, copies * (2**bits - 1))
         empty = clipped = 0
         size = width if keep_thresholds or keep_conductances else min(width, _BLOCK)
-        memory = np.empty((copies + 2, 2, size, bit.size), np.float32)
         for first in range(0, width, size):
             part = slice(first, min(first + size, width))
-            if part.stop - first < size:  # the rest
-                memory = np.empty((copies + 2, 2, part.stop - first, bit.size), np.float32)
-            ends, g = memory[:copies], memory[copies]
-            for copy, key in enumerate(keys):
-                if copy == 0 or wanted[copy] is not wanted[copy - 1]:
+            ends = np.empty((copies, 2, part.stop - first, bit.size), np.float32)
+            for copy, key in reversed(list(enumerate(keys))):  # what is kept is the first one's
+                if copy == copies - 1 or wanted[copy] is not wanted[copy + 1]:
                     aims, branches = self._aim(*wanted[copy], part, scale)
                 normals = _draw_normals((*ends.shape[2:], 2, 2), key, scale, first)
-                found = memory[copies + (copy > 0)]
+                g = np.empty_like(ends[copy])
                 outside = kernels.program(
-                    aims, branches, self._cell, normals, stuck[copy][part], ends[copy], found
+                    aims, branches, self._cell, normals, stuck[copy][part], ends[copy], g
                 )
-                clipped += outside if copy == 0 else 0
-            actual = ends[0]
+            actual, clipped = ends[0], clipped + outside
             empty += int(np.count_nonzero(actual[0] >= actual[1]))
             _compile(ends, bit, gray, table[part])
         return AcamUnit(
@@ -288,8 +250,8 @@ class AcamModel:
             gray=gray,
             table=table,
             bit=bit,
-            lo=actual[0] if keep_thresholds else None,
-            hi=actual[1] if keep_thresholds else None,
+            lo=actual[0].copy() if keep_thresholds else None,
+            hi=actual[1].copy() if keep_thresholds else None,
             g_lo=g[0] if keep_conductances else None,
             g_hi=g[1] if keep_conductances else None,
             flat_below=flat_below,
@@ -395,19 +357,6 @@ class AcamModel:
         return out
 
 
-def _check_curves(g: FloatArray, curves: list[FloatArray], device: Device) -> None:
-    for name, curve in zip(("g", "th_lower", "th_upper"), (g, *curves), strict=True):
-        if curve.shape != g.shape or g.ndim != 1 or g.size < 4:
-            raise ParameterError(f"{name} of shape {curve.shape}; give (n,) arrays with n >= 4")
-        if not (np.all(np.isfinite(curve)) and np.all(np.diff(curve) > 0)):
-            raise ParameterError(f"{name} must be finite and increasing; characterise again")
-    if g[0] <= 0 or g[0] > device.g_min_s or g[-1] < device.g_max_s:
-        raise ParameterError(
-            f"the curves cover {g[0]:g} to {g[-1]:g} S, the device needs"
-            f" {device.g_min_s:g} to {device.g_max_s:g} S; characterise this device"
-        )
-
-
 def _empty_table(columns: int, levels: int | None, top: int) -> NDArray[Any]:
     """Return a step table, or codes at DAC levels to add to, of so many columns."""
     if levels is None:
@@ -438,10 +387,3 @@ def _which(bound: str) -> int:
     if bound not in ("lower", "upper"):
         raise ParameterError(f"bound = {bound!r}: use 'lower' or 'upper'")
     return 0 if bound == "lower" else 1
-
-
-def _octaves(low: float, high: float) -> tuple[int, FloatArray]:
-    """Nodes of an octave table that covers [low, high]; see `kernels.octave_lookup`."""
-    words = np.array([low, high], np.float32).view(np.int32) >> 16
-    index = np.arange(words[0], words[1] + 2, dtype=np.int32)
-    return int(words[0]), (index << 16).astype(np.int32).view(np.float32).astype(np.float64)

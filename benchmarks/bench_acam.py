@@ -48,7 +48,7 @@ def test_acam_against_row_by_row(compare, unit_and_inputs):
     """Convert a batch of all columns."""
     model, unit, u = unit_and_inputs
     equal = (model.convert(unit, u)[0] == row_by_row(unit, u)).mean()
-    assert equal > 0.97  # the step table moves edges by up to half of its 4096 cells
+    assert equal > 0.999  # where four edges fall into one cell, one goes
     compare(
         "ACAM 8 bit, own noise per column; 128 rows in numpy",
         lambda: model.convert(unit, u), lambda: row_by_row(unit, u), u.size, u.size, "conversions",
