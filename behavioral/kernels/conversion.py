@@ -32,7 +32,7 @@ def _in_lanes(position):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _code(place, edges, codes):  # type: ignore[no-untyped-def]
-    """Return the code at a place, in lanes, of a cell."""
+    """Return the code at a place, in lanes, of a cell: as many codes on as edges are passed."""
     passed = (place - edges) >> (LANE - 1) & _EVERY
     count = (passed + (passed >> LANE) + (passed >> 2 * LANE)) & EDGES
     return np.int32(codes >> LANE * count) & 0xFFFF
