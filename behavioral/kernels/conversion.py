@@ -216,7 +216,7 @@ def _convert_group(coarse, fine, y, first, line, bottom, ends, inside, sure):  #
     start = (first + np.arange(size)) * (CELLS if coarse.shape[0] > 1 else 0)
     scale, shift, base, step = line[2], line[3], ends[2], ends[3]
     low, high = sure[0], sure[1]
-    index, place = np.empty(size, np.int32), np.empty(size, np.int64)
+    index, place = np.empty(size, np.uint32), np.empty(size, np.int64)
     cell, value = np.empty(size, np.complex128), np.empty(size, np.float32)
     words = cell.view(np.int64)
     if y.shape[0] * _LINE > _TABLE:
