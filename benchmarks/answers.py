@@ -2,13 +2,15 @@
 
     python -m benchmarks.answers --library library.h5 --chips 2 --chips-dir chips
     python -m benchmarks.answers --rounding bfloat16
+    python -m benchmarks.answers --questions benchmarks/questions.txt --mode ideal-analog ...
 
 Prints every answer of up to 24 tokens, the share of answers that are the same token by token, and
 how many of their tokens stand before the first that differs. `nldpe quality` gives the shares too.
 Whether an answer still says the same, the cosine between its sentence vector and that of float32's
 answer tells in part (minilm-l6, in float32): it sees another subject, hardly another number. The
 mean cosine between float32's answers to different questions stands beside it.
-With --rounding no circuits: how far ordinary arithmetics of less than 32 bits get.
+With --rounding no circuits: how far ordinary arithmetics of less than 32 bits get. The sixty
+questions of questions.txt (benchmarks/write_questions.py) tell settings apart, which ten do not.
 """
 
 from __future__ import annotations
@@ -23,6 +25,13 @@ import numpy as np
 from behavioral.library import Library
 from behavioral.threads import one_blas_thread
 from circuits.errors import NldpeError
+from system.answers import (
+    QUESTIONS,
+    Answer,
+    compare_answers,
+    greedy_answers,
+    read_questions,
+)
 from system.commands.options import mapping_overrides
 from system.evaluation import cosines, outputs, similarity_of_others
 from system.hardware import Chip
@@ -30,13 +39,7 @@ from system.inference import Execution, arithmetic
 from system.models.bert import Bert
 from system.models.ops import Activation, Array, FloatOps, Ops
 from system.networks import Network, load_network
-from system.quality import (
-    QUESTIONS,
-    Answer,
-    compare_answers,
-    greedy_answers,
-    published_tensors,
-)
+from system.quality import published_tensors
 from system.quantization import Mapping, quantize_weight
 
 
@@ -84,10 +87,10 @@ def rounded(network: Network, kind: str) -> FloatOps:
 class Judge:
     """Compares answers of a network's published weights in float32 with those of others."""
 
-    def __init__(self, network: Network) -> None:
-        self.network = network
+    def __init__(self, network: Network, questions: Sequence[str]) -> None:
+        self.network, self.questions = network, questions
         self._encoder = load_network("minilm-l6", tile_rows=None)
-        self._exact = greedy_answers(network, FloatOps(published_tensors(network)))
+        self._exact = greedy_answers(network, FloatOps(published_tensors(network)), questions)
         self._meant = self._meanings(self._exact)
         others = similarity_of_others(self._meant)
         print(f"float32: mean cosine between answers to different questions {others:.2f}")
@@ -101,11 +104,11 @@ class Judge:
 
     def compare(self, ops: Ops, label: str) -> None:
         """Print what an arithmetic answers beside what float32 does."""
-        found, decode = greedy_answers(self.network, ops), self.network.decode
+        found, decode = greedy_answers(self.network, ops, self.questions), self.network.decode
         near = cosines(self._meanings(found), self._meant)
         kept = tokens = 0
         for answer, wanted, cosine, question in zip(
-            found, self._exact, near, QUESTIONS, strict=True
+            found, self._exact, near, self.questions, strict=True
         ):
             same = np.array_equal(wanted.tokens, answer.tokens)
             kept, tokens = kept + same, tokens + common_tokens(wanted, answer)
@@ -113,8 +116,9 @@ class Judge:
             print(f"{question}\n  float32: {decode(wanted.tokens)!r}\n  {label}: {said}")
         total = sum(len(wanted.tokens) for wanted in self._exact)
         print(f"{label}: {kept} of {len(found)} unchanged, {tokens} of {total} tokens before")
-        likeliest = compare_answers(self.network, ops, self._exact).likeliest
-        print(f"{label}: {likeliest:.1%} of the tokens likeliest too, after float32's text")
+        like = compare_answers(self.network, ops, self._exact)
+        print(f"{label}: {like.likeliest:.1%} of the tokens likeliest too, after float32's text")
+        print(f"{label}: their leads change by {like.lead_change:.3f} nat, the median")
         print(f"{label}: cosine with float32's answers {near.mean():.2f}, lowest {near.min():.2f}")
 
 
@@ -128,19 +132,21 @@ def main() -> None:
     parser.add_argument("--mode", default="noisy")
     parser.add_argument("--chips", type=int, default=1)
     parser.add_argument("--chips-dir", type=Path)
+    parser.add_argument("--questions", type=Path, help="a text file; default: the ten")
     parser.add_argument("--map", action="append", default=[], metavar="KEY=VALUE")
     given = parser.parse_args()
+    questions = read_questions(given.questions) if given.questions else QUESTIONS
     if given.rounding:
         network = load_network(given.model, tile_rows=None)
         with one_blas_thread():
-            Judge(network).compare(rounded(network, given.rounding), given.rounding)
+            Judge(network, questions).compare(rounded(network, given.rounding), given.rounding)
         return
     library = Library.from_hdf5(given.library)
     rows, choices = library.technology.column.rows, mapping_overrides(given.map)
     network = load_network(given.model, tile_rows=rows, overrides=choices)
     execution = Execution(given.chips_dir)
     with one_blas_thread():
-        judge = Judge(network)
+        judge = Judge(network, questions)
         for index in range(given.chips):
             ops = arithmetic(network, library, given.mode, Chip(0, index), execution=execution)
             judge.compare(ops, f"{given.mode}, chip {index}")

@@ -33,13 +33,14 @@ MARK = "@"
 
 
 def draw(
-    network: Network, prompt: NDArray[np.int64], count: int, temperature: float, seed: int
-) -> NDArray[np.int64]:
-    """Return (count, tokens) what a model says after a prompt, beyond the length of a window."""
+    network: Network, prompt: NDArray[np.int64], count: int, tokens: int, temperature: float,
+    rng: np.random.Generator,
+) -> NDArray[np.int64]:  # fmt: skip
+    """Return a prompt and what a model says after it, (count, prompt + tokens)."""
     model, ops = language_model(network), FloatOps(network.model.tensors)
-    rng, cache = np.random.default_rng(seed), ops.new_cache()
+    cache = ops.new_cache()
     ids = said = np.tile(prompt, (count, 1))
-    for _ in tqdm(range(WINDOW + 32 - len(prompt)), unit="token", disable=None):
+    for _ in tqdm(range(tokens), unit="token", disable=None, leave=False):
         logits = model.forward(ids, ops, cache, last_only=True)[:, -1].astype(np.float64)
         ids = np.argmax(logits / temperature + rng.gumbel(size=logits.shape), axis=1)[:, None]
         said = np.concatenate([said, ids], axis=1)
@@ -63,7 +64,9 @@ def write(network: Network, count: int, temperature: float, seed: int) -> list[l
     around = whole.split(MARK)[:3]
     tokenizer, found = network.checkpoint.tokenizer, []
     assert tokenizer is not None
-    for ids in draw(network, network.encode(around[0]), count, temperature, seed):
+    prompt, rng = network.encode(around[0]), np.random.default_rng(seed)
+    tokens = WINDOW + 32 - len(prompt)  # beyond the length of a window
+    for ids in draw(network, prompt, count, tokens, temperature, rng):
         said = turns(tokenizer.decode(ids.tolist(), skip_special_tokens=False), around)
         if len(said) > 1 and all(text.strip() and "<|" not in text for text in said):
             found.append(said)

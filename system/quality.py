@@ -12,26 +12,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from system import evaluation
-from system.chat import chat_template
-from system.chat_template import Message
+from system.answers import QUESTIONS, compare_answers, greedy_answers
 from system.data.texts import HELD_OUT
 from system.generation import language_model
 from system.models.ops import Array, FloatOps, Ops
 from system.networks import Network, load_network
-
-QUESTIONS = (
-    "What is the capital of France?",
-    "How many days are there in a week?",
-    "What is the opposite of hot?",
-    "Which planet is known as the Red Planet?",
-    "Who wrote Romeo and Juliet?",
-    "What do bees make?",
-    "What is 2 + 2?",
-    "What is the largest ocean on Earth?",
-    "Name a primary colour.",
-    "What is water made of?",
-)
-ANSWER_TOKENS = 24
 
 
 @dataclass(frozen=True)
@@ -91,74 +76,6 @@ def compare(
     return Nearness(math.exp(loss), math.exp(exact_loss), agreement, divergence)
 
 
-@dataclass(frozen=True)
-class Answer:
-    """A question's tokens and those answered greedily."""
-
-    prompt: NDArray[np.int64]
-    tokens: NDArray[np.int64]
-
-
-def greedy_answers(
-    network: Network, ops: Ops, questions: Sequence[str] = QUESTIONS
-) -> list[Answer]:
-    """Return what an arithmetic answers by the likeliest token, the end of the text included."""
-    model, template = language_model(network), chat_template(network)
-    answers = []
-    for question in questions:
-        prompt = network.encode(template.render([Message("user", question)]))
-        tokens: list[int] = []
-        cache, ids = ops.new_cache(), prompt
-        while len(tokens) < ANSWER_TOKENS and not set(tokens[-1:]) & set(model.config.eos_token_id):
-            logits = model.forward(ids[None], ops, cache, last_only=True)[0, -1]
-            tokens.append(int(logits.argmax()))
-            ids = np.array(tokens[-1:])
-        answers.append(Answer(prompt, np.array(tokens)))
-    return answers
-
-
-@dataclass(frozen=True)
-class Likeness:
-    """How much of float32's answers an arithmetic gives.
-
-    Attributes
-    ----------
-    kept : share of answers that are the same token by token.
-    leading : share of tokens that stand before the first that differs in their answer.
-    likeliest : share of tokens that it finds likeliest too, after float32's own text up to there.
-    """
-
-    kept: float
-    leading: float
-    likeliest: float
-
-    @classmethod
-    def of(cls, alike: Sequence[NDArray[np.bool_]]) -> Likeness:
-        """Count, given of each answer which tokens are found likeliest too."""
-        tokens = sum(len(same) for same in alike)
-        leading = sum(int(np.logical_and.accumulate(same).sum()) for same in alike)
-        return cls(
-            sum(bool(same.all()) for same in alike) / len(alike),
-            leading / tokens,
-            sum(int(same.sum()) for same in alike) / tokens,
-        )
-
-
-def compare_answers(network: Network, ops: Ops, answers: Sequence[Answer]) -> Likeness:
-    """Compare an arithmetic with answers that float32 gave greedily.
-
-    One pass over question and answer says so: up to the first token that differs, greedy decoding
-    has the same text before it.
-    """
-    model = language_model(network)
-    alike = []
-    for answer in answers:
-        ids = np.concatenate([answer.prompt, answer.tokens[:-1]])
-        logits = model.forward(ids[None], ops)[0, len(answer.prompt) - 1 :]
-        alike.append(logits.argmax(axis=1) == answer.tokens)
-    return Likeness.of(alike)
-
-
 def published_tensors(network: Network) -> Mapping[str, Array]:
     """Return a network's tensors; of one with an adapter those of its base."""
     if "adapter" not in network.checkpoint.config:
@@ -175,9 +92,12 @@ class Examination:
     network : Network
         A language model; questions are asked if it has a chat template.
     samples : windows of each text.
+    questions : to ask.
     """
 
-    def __init__(self, network: Network, samples: int) -> None:
+    def __init__(
+        self, network: Network, samples: int, questions: Sequence[str] = QUESTIONS
+    ) -> None:
         self.network = network
         self.windows: Mapping[str, NDArray[np.int64]] = {
             name: evaluation.text_windows(network.encode(read(network.data)), samples)
@@ -185,7 +105,7 @@ class Examination:
         }
         self.exact = FloatOps(published_tensors(network))
         asks = network.checkpoint.chat_template is not None
-        self.answers = greedy_answers(network, self.exact) if asks else []
+        self.answers = greedy_answers(network, self.exact, questions) if asks else []
 
     def measure(self, ops: Ops, label: str) -> dict[str, Any]:
         """Return the nearness by text, and the likeness of answers, if any are asked."""

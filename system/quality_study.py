@@ -14,6 +14,7 @@ import numpy as np
 
 from behavioral.library import Library
 from behavioral.threads import one_blas_thread
+from system.answers import QUESTIONS
 from system.data.texts import HELD_OUT
 from system.engine import MODES
 from system.files import write_json
@@ -29,7 +30,7 @@ from system.weights.acam_windows import is_windows
 
 log = logging.getLogger(__name__)
 
-VERSION = 3  # of result files; others are made again
+VERSION = 4  # of result files; others are made again
 NOISE = {"ideal-analog": "none", "noisy": "frozen"}
 
 
@@ -71,16 +72,17 @@ class QualityStudy:
     chips : of mode noisy.
     seed : keys the draws of all chips.
     parts : also with one part on at a time.
+    questions : to a model with a chat template.
     execution : as in `arithmetic`, of whole chips.
     """
 
     def __init__(
         self, network: Network, library: Library, *, samples: int, chips: int, seed: int,
-        parts: bool, execution: Execution = HERE,
+        parts: bool, questions: Sequence[str] = QUESTIONS, execution: Execution = HERE,
     ) -> None:  # fmt: skip
         self.network, self.library = network, library
         self.samples, self.chips, self.seed, self.with_parts = samples, chips, seed, parts
-        self._execution = execution
+        self._questions, self._execution = list(questions), execution
         self._examination: Examination | None = None
         windows = {key: rows for key, rows in network.ranges.items() if is_windows(key)}
         self._sha256 = range_key(
@@ -135,7 +137,7 @@ class QualityStudy:
 
     def _measure(self, row: Row, index: int, ops: Ops, folder: RunFolder) -> None:
         if self._examination is None:
-            self._examination = Examination(self.network, self.samples)
+            self._examination = Examination(self.network, self.samples, self._questions)
         label = f"{row.network} {row.name} chip {index}"
         with one_blas_thread():
             found = self._examination.measure(ops, label)
@@ -155,6 +157,7 @@ class QualityStudy:
                 "row": [row.mode, row.part],
                 "chip": [self.seed, index],
                 "samples": self.samples,
+                "questions": self._questions,
                 "data": str(self.network.data),
             }
         )
@@ -166,23 +169,31 @@ def to_markdown(found: Sequence[Found]) -> str:
     texts = list(HELD_OUT)
     head = ["network", "mode", "chips"]
     head += [f"{text}: {what}" for text in texts for what in _COLUMNS]
-    head += [f"answers: {what}" for what in _ANSWERS.values()]
+    head += [f"answers: {what}" for what in _ANSWERS]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for f in found:
         cells = [f"`{f.row.network}`", f.row.name, str(len(f.chips))]
         for text in texts:
             cells += _cells(f, text)
         asked = [chip["answers"] for chip in f.chips if "answers" in chip]
-        cells += [_spread([a[k] for a in asked], 100.0, 0) if asked else "" for k in _ANSWERS]
+        for key, scale, digits in _ANSWERS.values():
+            cells.append(_spread([a[key] for a in asked], scale, digits) if asked else "")
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
 _COLUMNS = ("perplexity", "above float [%]", "worst chip [%]", "same next token [%]", "KL [nat]")
-_ANSWERS = {
-    "kept": "whole [%]",
-    "leading": "tokens before the first other [%]",
-    "likeliest": "same next token [%]",
+_ANSWERS = {  # column -> figure, factor, digits
+    "whole [%]": ("kept", 100.0, 0),
+    "tokens before the first other [%]": ("leading", 100.0, 0),
+    "same next token [%]": ("likeliest", 100.0, 1),
+    "leads change by [nat]": ("lead_change", 1.0, 2),
+}
+_LIKENESS = {  # column of the CSV -> figure
+    "answers_kept": "kept",
+    "answers_leading": "leading",
+    "answers_likeliest": "likeliest",
+    "answers_lead_change_nat": "lead_change",
 }
 
 
@@ -196,11 +207,11 @@ def _cells(found: Found, text: str) -> Iterator[str]:
     yield _spread(found.values(text, "divergence"), 1.0, 4)
 
 
-def _spread(values: Sequence[float], scale: float, digits: int, unit: str = "") -> str:
+def _spread(values: Sequence[float], scale: float, digits: int) -> str:
     mean = f"{np.mean(values) * scale:.{digits}f}"
     if len(values) > 1:
         mean += f" ± {np.std(values, ddof=1) * scale:.{digits}f}"
-    return mean + unit
+    return mean
 
 
 def to_csv(found: Sequence[Found]) -> str:
@@ -209,7 +220,7 @@ def to_csv(found: Sequence[Found]) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(
         ["network", "mode", "part", "chip", "text", "perplexity", "float32", "agreement",
-         "divergence_nat", *(f"answers_{key}" for key in _ANSWERS)]
+         "divergence_nat", *_LIKENESS]
     )  # fmt: skip
     for f in found:
         for index, chip in enumerate(f.chips):
@@ -218,6 +229,6 @@ def to_csv(found: Sequence[Found]) -> str:
                 writer.writerow(
                     [f.row.network, f.row.mode, f.row.part, index, text, near["perplexity"],
                      near["exact"], near["agreement"], near["divergence"],
-                     *(answers.get(key, "") for key in _ANSWERS)]
+                     *(answers.get(key, "") for key in _LIKENESS.values())]
                 )  # fmt: skip
     return out.getvalue()

@@ -28,6 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also with one analog part on at a time, all else exact",
     )
     parser.add_argument(
+        "--questions", metavar="FILE", help="ask these instead of the ten: a text file, one a line"
+    )
+    parser.add_argument(
         "--out", default="quality", metavar="DIR", help="run directory (default: quality)"
     )
     add_execution(parser)
@@ -36,7 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure what is missing; write and print the table."""
+    from pathlib import Path
+
     from circuits.errors import ParameterError
+    from system.answers import QUESTIONS, read_questions
     from system.commands.options import (
         announce_compilation,
         execution,
@@ -53,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
     library = load_library(args.library, args.corner)
     if len(set(args.models)) < len(args.models):
         raise ParameterError("a network is named twice; name each once")
+    questions = read_questions(Path(args.questions)) if args.questions else QUESTIONS
     folder = output_folder(args.out, "--out")
     announce_compilation()
     found = []
@@ -66,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         language_model(network)
         study = QualityStudy(
             network, library, samples=args.samples, chips=args.chips, seed=args.seed,
-            parts=args.parts, execution=execution(args),
+            parts=args.parts, questions=questions, execution=execution(args),
         )  # fmt: skip
         found += study.run(RunFolder(folder))
     text = to_markdown(found)
