@@ -132,6 +132,35 @@ class Cell:
         self.alpha = np.concatenate([alpha[:1], alpha])
         self.alpha_step = float(g[1])
 
+    def bend(self, v: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the current of the mean cell at row voltages v, and what alpha adds to it.
+
+        Over the current at full swing; voltages normalised, bit line at the virtual ground.
+        """
+        at = [(0.0, *law[: self.degree + 1]) for law in (self.base, self.slope)]
+        mean, more = (np.polynomial.polynomial.polyval(v, law) for law in at)
+        return np.asarray(v + mean), np.asarray(more)
+
+    def levels(self) -> NDArray[np.float32]:
+        """Return row voltages, (TABLE,), at which the mean cell's current is even, from -1 to 1.
+
+        At most full swing: where a cell passes less at -1 than at 1, the last levels are equal.
+        """
+        v = np.linspace(-1.0, 1.0, 4 * TABLE)
+        found = np.interp(np.linspace(-1.0, 1.0, TABLE), self.bend(v)[0], v)
+        found[TABLE // 2] = 0.0  # a row of code 0 carries no current
+        return found.astype(np.float32)
+
+    def inverse(self, per_alpha: float, span: float) -> tuple[float, NDArray[np.float32]]:
+        """Return the conductances over span at which responses are even, and the step of these.
+
+        A cell of conductance g responds like an ohmic one of g (1 + alpha(g) per_alpha).
+        """
+        g = np.arange(self.alpha.size) * self.alpha_step / span
+        response = g * (1.0 + self.alpha * per_alpha)
+        even = np.linspace(0.0, response[-1], TABLE)
+        return float(even[1]), np.interp(even, response, g).astype(np.float32)
+
     @property
     def conductance_range(self) -> tuple[float, float]:
         """Cell conductance [S] at the ends of the characterised RRAM axis."""

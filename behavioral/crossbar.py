@@ -18,8 +18,9 @@ from behavioral.cell_mismatch import CellMismatch
 from behavioral.correction import Correction, no_correction
 from behavioral.correction_fit import KINDS, Kind, fit
 from behavioral.drift import Drift
-from behavioral.first_order import mean_gain, squared_share
+from behavioral.first_order import gain_per_alpha, mean_gain, squared_share
 from behavioral.kernels import crossbar as kernels
+from behavioral.kernels import dac
 from behavioral.noise import NoiseLaw, generator, seed_path
 from behavioral.plain import is_plain, multiply_plain
 from behavioral.programming import Group, Job, Noise, Programmer
@@ -99,6 +100,8 @@ class CrossbarModel:
         self.readout_offset = ReadoutOffset.of(library, self.v_read, self.span)
         self.policy = policy
         self.clipped_inputs = 0
+        self._levels = self.cell.levels()
+        self._pulses = library.technology.driver.circuit == "pulses"
         self._check()
 
     def _check(self) -> None:
@@ -134,6 +137,7 @@ class CrossbarModel:
         noise: Noise = "frozen",
         slices: int = 2,
         predistort: bool = True,
+        linearize: bool = False,
         correction: Kind = "auto",
         inputs: ArrayLike | None = None,
         tiles: int = 1,
@@ -154,6 +158,9 @@ class CrossbarModel:
             2 adds the error pair of analog slicing.
         predistort : bool
             Choose conductances so that the effective matrix, wires included, is the target.
+        linearize : bool
+            Rows will be driven by `levels` of what is to be multiplied; with `predistort` every
+            cell counts with its own gain at those, not with that of the mean cell.
         correction : "none", "pointwise", "fitted", "fine" or "auto"
             How the non-linearity of the cells enters: not at all; each input bent on its own, and
             per-column terms; bent at the mean bit-line profile; with a second product in addition.
@@ -172,13 +179,21 @@ class CrossbarModel:
         """
         weights = self._check_weights(w, noise, slices)
         x = self._check_inputs(inputs, weights.shape[0], correction)
-        gain, more = np.float32(1.0), 0
+        gain, more, inverse = np.float32(1.0), 0, None
         if self.row_transfer is not None and predistort:
             arrays = max(1, math.ceil(weights.shape[1] / TILE_COLUMNS))
             weights, more = self.row_transfer.raised(weights, arrays, self.g_min, self.span)
-        if correction != "none":
+        if linearize and self._pulses:
+            raise ParameterError(
+                "linearize chooses levels of row voltages, but driver.circuit 'pulses' drives rows "
+                "at full swing, bit by bit; leave it out, or take driver.circuit 'ideal' or "
+                "'string'"
+            )
+        if linearize:
+            inverse = self.cell.inverse(gain_per_alpha(self.cell, x.astype(float)), self.span)
+        elif correction != "none":
             gain += np.float32(mean_gain(self.cell, x.astype(float))[0])
-        job = Job(seed_path(seed), noise, slices, predistort, gain)
+        job = Job(seed_path(seed), noise, slices, predistort, gain, inverse)
         groups = [
             self.programmer.program(
                 np.ascontiguousarray(weights[:, lo : lo + TILE_COLUMNS]), lo, job
@@ -279,6 +294,16 @@ class CrossbarModel:
         if extra is not None:
             found.matrix[: weights.shape[0]] += extra
         return found
+
+    def levels(self, x: ArrayLike) -> Float32:
+        """Return the row voltages, normalised, at which the mean cell's current is x.
+
+        Those of a DAC with uneven steps; x (...) in [-1, 1], and what lies beyond is clipped.
+        """
+        even = np.ascontiguousarray(x, np.float32)
+        out = np.empty_like(even)
+        dac.place(even.reshape(-1), self._levels, out.reshape(-1))
+        return out
 
     def multiply(
         self,

@@ -124,6 +124,16 @@ def mean_gain(cell: Cell, x: FloatArray, u: FloatArray | float = 0.0) -> tuple[f
     return float(terms @ cell.base), float(terms @ cell.slope)
 
 
+def gain_per_alpha(cell: Cell, v: FloatArray) -> float:
+    """Gain that alpha adds to a cell driven by the `levels` of a DAC, bit lines at rest.
+
+    In the mean square, of row voltages v to what the mean cell makes of them.
+    """
+    wanted, more = cell.bend(v)
+    total = float(np.square(wanted).sum())
+    return float((wanted * more).sum()) / total if total else 0.0
+
+
 def _powers(x: FloatArray, degree: int) -> FloatArray:
     """Return x to the powers 0 to `degree`, (degree + 1, *x.shape)."""
     out = np.empty((degree + 1, *x.shape))

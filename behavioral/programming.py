@@ -3,7 +3,7 @@
 Normalised as in :mod:`behavioral.crossbar`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -39,6 +39,9 @@ class Job:
         Choose conductances so that the effective matrix, wires included, is the target.
     gain : float32
         Mean gain of the non-linear cells.
+    inverse : (float, (n,) float32 array) or None
+        Conductances of even responses and the step of these: `Cell.inverse`. None: all cells have
+        the mean gain.
     """
 
     seed: tuple[int, ...]
@@ -46,6 +49,27 @@ class Job:
     slices: int
     predistort: bool
     gain: np.float32
+    inverse: tuple[float, Float32] | None = None
+
+    def conductance(self, response: Float32) -> Float32:
+        """Return the conductances of cells that respond as wanted."""
+        if self.inverse is None:
+            return response / self.gain
+        found, (step, table) = np.empty_like(response), self.inverse
+        kernels.look_up(response.ravel(), step, table, found.reshape(-1))
+        return found
+
+    def response(self, conductance: float | np.float32) -> np.float32:
+        """Return the response of one cell."""
+        if self.inverse is None:
+            return np.float32(conductance) * self.gain
+        step, table = self.inverse
+        return np.float32(np.interp(conductance, table, step * np.arange(table.size)))
+
+    @property
+    def of_error(self) -> "Job":
+        """Return that of the error pair, whose cells count as ohmic: it weighs little."""
+        return replace(self, inverse=None)
 
 
 @dataclass(frozen=True)
@@ -126,9 +150,9 @@ class Programmer:
 
     def targets(self, w: Float32, job: Job) -> tuple[Float32, Float32, int]:
         """Cell conductances of a pair whose effective matrix is w, within the reachable range."""
-        gain = job.gain if job.predistort else np.float32(1.0)
-        low = self.g_min * gain
-        top = low + gain
+        low, top = self.g_min, self.g_min + np.float32(1.0)
+        if job.predistort:
+            low, top = job.response(self.g_min), job.response(self.g_min) + job.response(1.0)
         g_pos, g_neg = np.empty_like(w), np.empty_like(w)
         steps = PREDISTORTION_STEPS if job.predistort and not self.wires.r_row else 0
         clipped = ladder.predistort(
@@ -136,7 +160,9 @@ class Programmer:
         )
         if self.wires.r_row and job.predistort:
             clipped = self._predistort_rows(w, low, top, g_pos, g_neg)
-        return g_pos / gain, g_neg / gain, int(clipped)
+        if not job.predistort:
+            return g_pos, g_neg, int(clipped)
+        return job.conductance(g_pos), job.conductance(g_neg), int(clipped)
 
     def _predistort_rows(
         self, w: Float32, low: np.float32, top: np.float32, g_pos: Float32, g_neg: Float32
@@ -210,7 +236,7 @@ class Programmer:
         error = (pos.written - target_pos) * weight_pos - (neg.written - target_neg) * weight_neg
         largest = float(np.abs(error).max(initial=0.0))
         scale = np.float32(1.0 / largest if largest > 0.0 else 1.0 / self.g_min)
-        error_pos, error_neg, more = self.targets(np.clip(-error * scale, -1.0, 1.0), job)
+        error_pos, error_neg, more = self.targets(np.clip(-error * scale, -1.0, 1.0), job.of_error)
         extra_pos = self.write(error_pos, "error+", lo, job)
         extra_neg = self.write(error_neg, "error-", lo, job)
         extra = (extra_pos.read * extra_pos.z - extra_neg.read * extra_neg.z) * job.gain / scale

@@ -136,19 +136,24 @@ class AnalogLinear:
         self.digital_sum = self.mapping.partial_sums == "digital" and len(parts) > 1
 
     def _recorded(self, ranges: Ranges, key: str) -> Float | None:
-        """Return the row drives of inputs that calibration kept, if it did."""
+        """Return the even row drives of inputs that calibration kept, if it did."""
         found = ranges.get(f"{self.spec.name}.{key}")
-        return None if found is None or not len(found) else self.drive(found.astype(np.float32))
+        if found is None or not len(found):
+            return None
+        return self.spec.drive(found.astype(np.float32))[0]
 
     def _program_tile(self, w: Float, rows: Float | None, tile: int) -> ProgrammedArray:
         mapping = self.mapping
+        if rows is not None:
+            rows = self._levels(np.ascontiguousarray(rows[:, self.tiles[tile]]))
         return self.hardware.crossbar.program(
             w,
             seed=self.chip.stream(self.spec.name, tile),
             noise=self.chip.noise,
             slices=mapping.slices,
             predistort=mapping.predistort,
-            inputs=None if rows is None else np.ascontiguousarray(rows[:, self.tiles[tile]]),
+            linearize=mapping.linearize,
+            inputs=rows,
             tiles=1 if self.digital_sum else len(self.tiles),
             keep_devices=self.hardware.keep_devices,
         )
@@ -163,7 +168,7 @@ class AnalogLinear:
         found = []
         for i, tile in enumerate(self.tiles):
             seed = (*self.chip.stream(self.spec.name, i), TRIM_READS)
-            driven = self._drive_tile(rows, i)
+            driven = self._drive_tile(self._levels(rows), i)
             y = self.hardware.crossbar.read(self.arrays[i], driven, seed=seed)
             found.append((y - rows[:, tile] @ w[tile]).mean(axis=0) * self.spec.gain)
         return np.stack(found)
@@ -227,7 +232,11 @@ class AnalogLinear:
 
     def drive(self, x: Float) -> Float:
         """Return the row drives in [-1, 1] for activations x (n, in)."""
-        return self.spec.drive(x)[0]
+        return self._levels(self.spec.drive(x)[0])
+
+    def _levels(self, even: Float) -> Float:
+        """Return what the DAC gives for row drives of even steps."""
+        return self.hardware.crossbar.levels(even) if self.mapping.linearize else even
 
     def _lay_out(self) -> list[Conversion]:
         """Return what the units convert: parts of the sum, if their codes are added; the sum."""
@@ -291,7 +300,8 @@ class AnalogLinear:
 
     def forward(self, x: Float) -> Float:
         """Return values (n, out) for activations x (n, in)."""
-        drive, scale = self.spec.drive(x)
+        even, scale = self.spec.drive(x)
+        drive = self._levels(even)
         if self._stack is None:
             out = self._convert_sum([self._drive_tile(drive, i) for i in range(len(self.tiles))])
         else:
@@ -307,7 +317,7 @@ class AnalogLinear:
         if self.spec.smoothing is not None or self.spec.blocks:
             padded = shape.pad(x)
             return as_images(self.forward(shape.patches(padded)), padded, shape)
-        padded = shape.pad(self.spec.codes.normalise(x))
+        padded = shape.pad(self._levels(self.spec.codes.normalise(x)))
         driven = [self._drive_patches(padded, shape, i) for i in range(len(self.tiles))]
         return as_images(self._convert_sum(driven), padded, shape)
 

@@ -132,6 +132,9 @@ class PartLinear(AnalogLinear):
         out = self._convert_sum([self._drive_tile(exact, i) for i in range(len(self.tiles))])
         return out if scale is None else out * scale
 
+    def _levels(self, even: Float) -> Float:
+        return super()._levels(even) if self._is_on("crossbars") else even
+
     def _drive_tile(self, drive: Float, tile: int) -> Float:
         self._prepare(tile)
         if self._is_on("crossbars"):

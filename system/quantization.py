@@ -44,6 +44,11 @@ class Mapping:
         2: main and error slice ("analog slicing"); 1: main only.
     predistort : bool
         Conductances are chosen so that the ohmic column, wires included, has the wanted matrix.
+    linearize : bool
+        Cells bend: small inputs meet less conductance than write-verify saw at full swing, cells
+        of small conductance least. DAC levels then lie where the current of the mean cell is
+        even, and with `predistort` conductances count with their gain at recorded inputs. It
+        takes a DAC with uneven steps, a string with its taps elsewhere, and nothing else.
     weight_headroom : float
         Share of the conductance range that weights leave unused at its top. Pre-distortion makes
         up for the wires with larger conductances: without room the largest weights, far from the
@@ -124,6 +129,7 @@ class Mapping:
     partial_sums: str = "current"
     slices: int = 2
     predistort: bool = True
+    linearize: bool = False
     weight_headroom: float = 0.0
     percentile: float = 100.0
     range_momentum: float = 0.0

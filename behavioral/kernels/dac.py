@@ -27,6 +27,31 @@ def encode(x, steps, low, high, unit, out):
 
 
 @njit(cache=True)
+def place(x, levels, out):
+    """Replace even row voltages by levels of a DAC whose steps are uneven.
+
+    Parameters
+    ----------
+    x : (n,) float32 array
+        Even ones, in [-1, 1]; what lies beyond is taken for the end, NaN stays.
+    levels : (points,) float32 array
+        Level at evenly spaced ones from -1 to 1; linear in between.
+    out : (n,) float32 array
+        Receives the levels.
+    """
+    last = levels.size - 1
+    half = np.float32(0.5) * np.float32(last)
+    for i in range(x.size):
+        at = (x[i] + np.float32(1.0)) * half
+        if np.isnan(at):
+            out[i] = at
+            continue
+        at = min(max(at, np.float32(0.0)), np.float32(last))
+        k = min(int(at), last - 1)
+        out[i] = levels[k] + (levels[k + 1] - levels[k]) * (at - np.float32(k))
+
+
+@njit(cache=True)
 def follow(x, first, levels, out):
     """Replace row voltages by those that the drivers of the rows give.
 

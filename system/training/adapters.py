@@ -10,6 +10,7 @@ circuits cost.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -285,8 +286,8 @@ def _copy(pairs: dict[str, Pair]) -> dict[str, Pair]:
 
 
 def train_adapter(
-    model: str, out: Path, library: Library, plan: AdapterPlan, data: Path | None = None,
-    samples: int | None = None,
+    model: str, out: Path, library: Library, plan: AdapterPlan,
+    mapping: dict[str, Any] | None = None, data: Path | None = None, samples: int | None = None,
 ) -> Path:  # fmt: skip
     """Train an adapter for a Llama and write it; an interrupted training goes on.
 
@@ -296,6 +297,7 @@ def train_adapter(
     out : folder that receives NAME-naf, and NAME-naf.training while it is trained.
     library : the characterised circuits.
     plan : AdapterPlan
+    mapping : choices that differ from the model's; the adapter states its mapping then.
     data : the user's own text, or None.
     samples : windows that metrics.json scores; None: as `metrics.write` says.
 
@@ -304,7 +306,8 @@ def train_adapter(
     Path
         The directory written.
     """
-    network = load_network(model, tile_rows=library.technology.column.rows, data=data)
+    rows, chosen = library.technology.column.rows, mapping or {}
+    network = load_network(model, tile_rows=rows, data=data, overrides=chosen)
     tokens = network.training_tokens()
     place = out / f"{Path(model).stem}-naf"
     kept = place.with_name(f"{place.name}.training")
@@ -312,15 +315,19 @@ def train_adapter(
     training.run(report=lambda step, loss: log.info("step %d: divergence %.4f", step + 1, loss))
     provenance = {
         "command": f"nldpe finetune {model} --steps naf --naf-steps {plan.steps} "
-        f"--naf-noise {plan.noise} --seed {plan.seed}",
+        f"--naf-noise {plan.noise} "
+        + "".join(f"--map {key}={json.dumps(value)} " for key, value in chosen.items())
+        + f"--seed {plan.seed}",
         "plan": asdict(plan),
         "library_sha256": library.sha256,
         "tokens": plan.steps * plan.length,
     }
     base = model if model in known_names() else str(Path(model).resolve())
     config = {"model_type": "llama", "base": base, "adapter": {"rank": plan.rank}}
+    if chosen:
+        config["mapping"] = network.mapping.to_dict()
     save_adapter(place, config, training.result(), provenance)
-    tuned = load_network(str(place), tile_rows=library.technology.column.rows, data=data)
+    tuned = load_network(str(place), tile_rows=rows, data=data)
     metrics.write(tuned, place, library, training.losses, samples=samples, seed=plan.seed)
     training.kept.remove()
     return place

@@ -29,7 +29,7 @@ def finetune_published(model: str, steps: list[str], plan: Plan) -> list[Path]:
     ----------
     model : a network's name or path.
     steps : naf, and those of `WINDOWS`.
-    plan : what there is to do; `mapping` does not count.
+    plan : what there is to do; `mapping` counts for an adapter, which states it from then on.
 
     Returns
     -------
@@ -50,7 +50,9 @@ def finetune_published(model: str, steps: list[str], plan: Plan) -> list[Path]:
     if "naf" in steps:
         count = plan.naf_steps or ADAPTER_STEPS
         adapter = AdapterPlan(count, seed=plan.seed, noise=plan.naf_noise)
-        place = train_adapter(model, plan.out, plan.library, adapter, plan.data, plan.samples)
+        place = train_adapter(
+            model, plan.out, plan.library, adapter, plan.mapping, plan.data, plan.samples
+        )
         written, model = [place], str(place)
     if chosen:
         place = _make_windows(model, chosen, plan)

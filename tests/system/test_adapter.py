@@ -201,17 +201,35 @@ def interrupt(step, last):
         raise KeyboardInterrupt
 
 
-@pytest.mark.ngspice
-def test_finetune_writes_an_adapter_that_infer_reads(quick_library, tmp_path, monkeypatch, capsys):
-    library = Library.from_hdf5(quick_library)
+def write_tiny(place, library):
+    """Write the tiny Llama's checkpoint; return the network."""
     rows = library.technology.column.rows
     tiny = tiny_network(rows, output_range="column")
     save_checkpoint(
-        tmp_path / "tiny",
+        place,
         {**CONFIG.to_dict(), "mapping": tiny.mapping.to_dict(), "tile_rows": rows},
         {name: tiny.model.tensors[name] for name in CONFIG.shapes()},
         analog=tiny.ranges,
     )
+    return tiny
+
+
+def test_an_adapter_states_the_mapping_that_it_was_trained_for(library, tmp_path, monkeypatch):
+    tiny = write_tiny(tmp_path / "tiny", library)
+    tokens = np.random.default_rng(3).integers(0, 48, size=600)
+    monkeypatch.setattr(Network, "training_tokens", lambda self: tokens)
+    monkeypatch.setattr(adapters.metrics, "write", lambda *given, **_: None)
+    plan, chosen = AdapterPlan(1, length=8), {"linearize": True, "lm_head.output_copies": 4}
+    place = adapters.train_adapter(str(tmp_path / "tiny"), tmp_path, library, plan, chosen)
+    found = load_network(str(place), tile_rows=library.technology.column.rows).mapping
+    assert found == tiny.mapping.changed(chosen)
+    assert "--map linearize=true" in json.loads((place / "provenance.json").read_text())["command"]
+
+
+@pytest.mark.ngspice
+def test_finetune_writes_an_adapter_that_infer_reads(quick_library, tmp_path, monkeypatch, capsys):
+    library = Library.from_hdf5(quick_library)
+    tiny = write_tiny(tmp_path / "tiny", library)
     tokens = np.random.default_rng(3).integers(0, 48, size=600)
     monkeypatch.setattr(Network, "training_tokens", lambda self: tokens)
     asked = []  # a text to score needs a tokenizer
