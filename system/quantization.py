@@ -19,6 +19,26 @@ CHOICES = {
     "weight_scale": ("layer", "column"),
     "output_range": ("layer", "column"),
     "partial_sums": ("current", "digital"),
+    "slices": (1, 2),
+}
+LIMITS: dict[str, tuple[float, float]] = {  # smallest and largest value
+    "input_bits": (2, 12),
+    "output_bits": (2, 12),
+    "weight_bits": (2, 12),
+    "weight_headroom": (0, 0.9),
+    "percentile": (90, 100),
+    "smoothing": (0, 1),
+    "block_norm": (0, 1),
+    "output_margin": (0, 4),
+    "output_lift": (0, 4),
+    "line_start": (0, 0.9),
+    "output_fine": (0, 10),
+    "trim_inputs": (1, 4096),
+    "output_copies": (1, 16),
+    "product_copies": (1, 16),
+    "product_log_copies": (0, 16),
+    "product_finer": (1, 16),
+    "spare_rows": (0, 64),
 }
 
 SHARED = ("spare_rows", "layers")  # fields of a mapping that all layers have in common
@@ -155,48 +175,18 @@ class Mapping:
         for key, permitted in CHOICES.items():
             if getattr(self, key) not in permitted:
                 raise ParameterError(
-                    f"mapping.{key} is {getattr(self, key)!r}; permitted: {', '.join(permitted)}"
+                    f"mapping.{key} is {getattr(self, key)!r}; permitted: "
+                    f"{', '.join(map(str, permitted))}"
                 )
-        for key in ("input_bits", "output_bits", "weight_bits"):
-            if not 2 <= getattr(self, key) <= 12:
-                raise ParameterError(f"mapping.{key} is {getattr(self, key)}; permitted: 2 to 12")
-        if self.slices not in (1, 2):
-            raise ParameterError(f"mapping.slices is {self.slices}; permitted: 1, 2")
-        if not 90.0 <= self.percentile <= 100.0:
-            raise ParameterError(f"mapping.percentile is {self.percentile}; permitted: 90 to 100")
+        for key, (least, most) in LIMITS.items():
+            if not least <= getattr(self, key) <= most:
+                raise ParameterError(
+                    f"mapping.{key} is {getattr(self, key)}; permitted: {least} to {most}"
+                )
         if not 0.0 <= self.range_momentum < 1.0:
             raise ParameterError(
                 f"mapping.range_momentum is {self.range_momentum}; permitted: 0 to below 1"
             )
-        if not 0.0 <= self.smoothing <= 1.0:
-            raise ParameterError(f"mapping.smoothing is {self.smoothing}; permitted: 0 to 1")
-        if not 0.0 <= self.block_norm <= 1.0:
-            raise ParameterError(f"mapping.block_norm is {self.block_norm}; permitted: 0 to 1")
-        if not 0.0 <= self.output_margin <= 4.0:
-            raise ParameterError(
-                f"mapping.output_margin is {self.output_margin}; permitted: 0 to 4"
-            )
-        if not 0.0 <= self.output_lift <= 4.0:
-            raise ParameterError(f"mapping.output_lift is {self.output_lift}; permitted: 0 to 4")
-        if not 0.0 <= self.weight_headroom <= 0.9:
-            raise ParameterError(
-                f"mapping.weight_headroom is {self.weight_headroom}; permitted: 0 to 0.9"
-            )
-        if not 0.0 <= self.line_start <= 0.9:
-            raise ParameterError(f"mapping.line_start is {self.line_start}; permitted: 0 to 0.9")
-        if not 0.0 <= self.output_fine <= 10.0:
-            raise ParameterError(f"mapping.output_fine is {self.output_fine}; permitted: 0 to 10")
-        for key in ("output_copies", "product_copies", "product_finer"):
-            if not 1 <= getattr(self, key) <= 16:
-                raise ParameterError(f"mapping.{key} is {getattr(self, key)}; permitted: 1 to 16")
-        if not 0 <= self.product_log_copies <= 16:
-            raise ParameterError(
-                f"mapping.product_log_copies is {self.product_log_copies}; permitted: 0 to 16"
-            )
-        if not 1 <= self.trim_inputs <= 4096:
-            raise ParameterError(f"mapping.trim_inputs is {self.trim_inputs}; permitted: 1 to 4096")
-        if not 0 <= self.spare_rows <= 64:
-            raise ParameterError(f"mapping.spare_rows is {self.spare_rows}; permitted: 0 to 64")
         if self.output_fine and self.partial_sums == "digital":
             raise ParameterError(
                 f"mapping.output_fine is {self.output_fine} with partial_sums 'digital'; permitted:"
