@@ -84,6 +84,13 @@ def rounded(network: Network, kind: str) -> FloatOps:
     return FloatOps({name: eight_bits(value) for name, value in tensors.items()})
 
 
+def meanings(encoder: Network, texts: Sequence[str]) -> Array:
+    """Return the sentence vectors of texts, (n, width)."""
+    model = encoder.model
+    assert isinstance(model, Bert)
+    return outputs(model, FloatOps(model.tensors), encoder.encode_texts(list(texts)), "encode")
+
+
 class Judge:
     """Compares answers of a network's published weights in float32 with those of others."""
 
@@ -94,13 +101,15 @@ class Judge:
         self._meant = self._meanings(self._exact)
         others = similarity_of_others(self._meant)
         print(f"float32: mean cosine between answers to different questions {others:.2f}")
+        leads = np.concatenate([answer.leads for answer in self._exact])
+        few = np.mean(leads < 0.1)
+        print(
+            f"float32: tokens lead by {np.median(leads):.2f} nat, the median; {few:.1%} below 0.1"
+        )
 
     def _meanings(self, answers: Sequence[Answer]) -> Array:
         """Return the sentence vectors of answers, (n, width)."""
-        texts = [self.network.decode(answer.tokens) for answer in answers]
-        model = self._encoder.model
-        assert isinstance(model, Bert)
-        return outputs(model, FloatOps(model.tensors), self._encoder.encode_texts(texts), "encode")
+        return meanings(self._encoder, [self.network.decode(answer.tokens) for answer in answers])
 
     def compare(self, ops: Ops, label: str) -> None:
         """Print what an arithmetic answers beside what float32 does."""

@@ -19,15 +19,14 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from behavioral.threads import one_blas_thread
+from benchmarks.answers import meanings
 from benchmarks.write_conversations import MARK, draw
 from circuits.errors import NldpeError
 from circuits.files import write_bytes
 from system.answers import QUESTIONS
 from system.chat import chat_template
 from system.chat_template import Message
-from system.evaluation import outputs
-from system.models.bert import Bert
-from system.models.ops import Array, FloatOps
+from system.models.ops import Array
 from system.networks import Network, load_network
 
 OPENINGS = (
@@ -60,9 +59,7 @@ def whole_questions(
 
 def unit_vectors(encoder: Network, texts: Sequence[str]) -> Array:
     """Return the sentence vectors of texts, (n, width), of length one."""
-    model = encoder.model
-    assert isinstance(model, Bert)
-    found = outputs(model, FloatOps(model.tensors), encoder.encode_texts(list(texts)), "encode")
+    found = meanings(encoder, texts)
     return found / np.linalg.norm(found, axis=1, keepdims=True)
 
 

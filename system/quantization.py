@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -258,6 +259,12 @@ class Mapping:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields for config.json."""
         return asdict(self)
+
+
+def as_options(choices: dict[str, Any]) -> list[str]:
+    """Return the words of a command line that makes these choices, as `nldpe` reads them."""
+    texts = {key: v if isinstance(v, str) else json.dumps(v) for key, v in choices.items()}
+    return [f"--map {key}={text}" for key, text in texts.items()]
 
 
 def _check_choices(

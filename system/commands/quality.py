@@ -43,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
     from circuits.errors import ParameterError
     from system.answers import QUESTIONS, read_questions
+    from system.chat import chat_template
     from system.commands.options import (
         announce_compilation,
         execution,
@@ -71,6 +72,8 @@ def run(args: argparse.Namespace) -> int:
             overrides=mapping_overrides(args.mapping),
         )
         language_model(network)
+        if args.questions:
+            chat_template(network)  # questions need one
         study = QualityStudy(
             network, library, samples=args.samples, chips=args.chips, seed=args.seed,
             parts=args.parts, questions=questions, execution=execution(args),

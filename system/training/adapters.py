@@ -10,7 +10,6 @@ circuits cost.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -34,7 +33,7 @@ from system.linear import AnalogLinear
 from system.models.llama import Llama
 from system.models.ops import Activation
 from system.networks import Network, known_names, load_network
-from system.quantization import block_scale
+from system.quantization import as_options, block_scale
 from system.training import metrics, naf, networks, pretraining
 from system.training.kept import KeptTraining
 from system.weights.adapter import Pairs, save_adapter
@@ -313,11 +312,10 @@ def train_adapter(
     kept = place.with_name(f"{place.name}.training")
     training = AdapterTraining(network, library, tokens, plan, kept)
     training.run(report=lambda step, loss: log.info("step %d: divergence %.4f", step + 1, loss))
+    words = [f"nldpe finetune {model} --steps naf --naf-steps {plan.steps}"]
+    words += [f"--naf-noise {plan.noise}", *as_options(chosen), f"--seed {plan.seed}"]
     provenance = {
-        "command": f"nldpe finetune {model} --steps naf --naf-steps {plan.steps} "
-        f"--naf-noise {plan.noise} "
-        + "".join(f"--map {key}={json.dumps(value)} " for key, value in chosen.items())
-        + f"--seed {plan.seed}",
+        "command": " ".join(words),
         "plan": asdict(plan),
         "library_sha256": library.sha256,
         "tokens": plan.steps * plan.length,

@@ -25,6 +25,7 @@ from system.hardware import Chip
 from system.models.bert import Bert, BertConfig
 from system.models.ops import Activation, Array
 from system.networks import load_network
+from system.quantization import as_options
 from system.training import encoders, metrics, naf, networks, pretraining
 from system.training.adapters import AdaptedOps, Pair, initial_pairs
 from system.training.kept import KeptTraining
@@ -217,7 +218,7 @@ class _Training:
 
     def _command(self, step: str, count: int) -> str:
         words = [f"nldpe finetune {self.name} --steps {step} --{step}-steps {count}"]
-        words += [f"--map {key}={value}" for key, value in self.plan.mapping.items()]
+        words += as_options(self.plan.mapping)
         return " ".join([*words, f"--seed {self.plan.seed}"])
 
     def _kept(self, step: str, start: dict[str, Array]) -> tuple[KeptTraining, int]:

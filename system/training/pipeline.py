@@ -21,7 +21,7 @@ from circuits.errors import CheckpointError, ParameterError
 from system import inputs
 from system.calibration import Ranges, calibrate
 from system.networks import load_network
-from system.quantization import Mapping
+from system.quantization import Mapping, as_options
 from system.sweep.points import scaled
 from system.training import metrics, naf, networks, windows
 from system.training.kept import KeptTraining
@@ -145,7 +145,7 @@ def _command(recipe: Recipe, step: str, count: int) -> str:
     kind = "float" if step == "float" else "naf"
     words = [f"nldpe finetune {recipe.name} --steps {step}"]
     words += [f"--{kind}-steps {count}"] if step in TRAINED else []
-    words += [f"--map {key}={value}" for key, value in recipe.plan.mapping.items()]
+    words += as_options(recipe.plan.mapping)
     return " ".join([*words, f"--seed {recipe.plan.seed}"])
 
 

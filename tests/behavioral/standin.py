@@ -115,6 +115,16 @@ def row_transfer(ohms: float, offset: float = 0.0) -> RowTransferData:
     )
 
 
+def simulated_library(**run_options: Any) -> Library:
+    """Assemble the stand-in with columns and read-out as ngspice gives them."""
+    from circuits import crossbar, readout
+
+    library = make_library()
+    card = library.device, library.technology
+    column, stage = (kind.characterize(*card, **run_options) for kind in (crossbar, readout))
+    return dataclasses.replace(library, crossbar=column, readout=stage)
+
+
 def driven_library(ohms: float, offset: float = 0.0) -> Library:
     """Assemble the stand-in with such row drivers."""
     ideal = make_library()

@@ -17,7 +17,7 @@ from behavioral.plain import is_plain
 from circuits.errors import FormatError, ParameterError, TableRangeError
 from tests import naive
 from tests.behavioral.blas import assert_same
-from tests.behavioral.standin import cell_current, crossbar_data, make_library
+from tests.behavioral.standin import cell_current, crossbar_data, make_library, simulated_library
 
 NO_JIT = bool(numba.config.DISABLE_JIT)
 ROWS, COLS = (6, 3) if NO_JIT else (64, 20)
@@ -347,24 +347,19 @@ def test_typical_inputs_are_fixed_and_in_range():
 @pytest.mark.skipif(NO_JIT, reason="256 rows are too slow without the JIT")
 def test_column_model_equals_ngspice_at_transistor_level(spice_cache):
     """Bar: rms 0.1 LSB, max 0.5 LSB of each column's range over random and sparse inputs."""
-    from circuits import crossbar, readout
+    from circuits import crossbar
     from circuits.cache import Cache
 
-    library = make_library()
-    device, technology = library.device, library.technology
     run = {"cache": Cache(spice_cache), "workers": 2}
-    data = crossbar.characterize(device, technology, **run)
-    measured = dataclasses.replace(
-        library, crossbar=data, readout=readout.characterize(device, technology, **run)
-    )
-    model = CrossbarModel(measured)
+    measured = simulated_library(**run)
+    model, card = CrossbarModel(measured), (measured.device, measured.technology)
     rng = np.random.default_rng(21)
     w = rng.normal(size=(256, 2))
     array = model.program(w / np.abs(w).max(), keep_devices=True)
     x = np.clip(rng.normal(0, 0.35, (12, 256)), -1, 1)
     x[6:] = np.maximum(x[6:], 0)
     g = array.devices[:2].astype(float).transpose(0, 2, 1).reshape(4, 256)
-    spice = crossbar.replay(device, technology, g, x * model.v_read, **run)
+    spice = crossbar.replay(*card, g, x * model.v_read, **run)
     lsb = np.ptp(spice, axis=0) / 256
     error = (reference.solve(model, g, x * model.v_read) - spice) / lsb
     assert np.sqrt(np.mean(error**2)) < 0.1

@@ -87,3 +87,12 @@ def test_a_missing_file_of_questions_leaves_nothing_behind(quick_library, tmp_pa
     assert main(["quality", LLAMA, *out, "--questions", questions]) == 1
     assert "missing.txt" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.ngspice
+def test_questions_to_a_model_without_a_chat_template_are_refused(quick_library, tmp_path, capsys):
+    questions = tmp_path / "questions.txt"
+    questions.write_text("Who wrote Emma?\n", encoding="utf-8")
+    out = ["--library", str(quick_library), "--out", str(tmp_path / "run")]
+    assert main(["quality", LLAMA, *out, "--questions", str(questions)]) == 1
+    assert "chat template" in capsys.readouterr().err

@@ -9,9 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from circuits.errors import ParameterError
+from system.commands.options import mapping_overrides
 from system.quantization import (
     InputCodes,
     Mapping,
+    as_options,
     block_scale,
     fake_quantize,
     quantize_weight,
@@ -171,3 +173,9 @@ def test_log_codes_are_no_finer_than_their_units_allow():
     found = [Mapping(product_copies=n, product_finer=4).finer for n in (1, 2, 3, 4, 6, 8)]
     assert found == [1, 2, 1, 4, 2, 4]
     assert Mapping(product_copies=2, product_log_copies=8, product_finer=4).finer == 4
+
+
+def test_choices_are_written_as_the_command_line_reads_them():
+    choices = {"linearize": True, "lm_head.output_copies": 4, "weight_scale": "column"}
+    pairs = [word.removeprefix("--map ") for word in as_options(choices)]
+    assert mapping_overrides(pairs) == choices
